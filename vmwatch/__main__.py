@@ -1,0 +1,3 @@
+from vmwatch.cli import main
+
+raise SystemExit(main())

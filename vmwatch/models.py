@@ -1,0 +1,322 @@
+"""The words of the house: frozen values that every other module speaks in.
+
+Pure: nothing here reads a clock, a file or a socket. Instants and durations are whole milliseconds, so that
+memory, SQL and JSON hold the same number; they become dates only where a person or a script reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+Instant: TypeAlias = int
+"""Milliseconds since 1970-01-01T00:00:00Z."""
+Duration: TypeAlias = int
+"""Milliseconds."""
+
+SECOND: Duration = 1_000
+MINUTE: Duration = 60 * SECOND
+HOUR: Duration = 60 * MINUTE
+DAY: Duration = 24 * HOUR
+
+FOREVER: Instant = 253_402_300_799_000
+"""9999-12-31T23:59:59Z: a pause without an end."""
+
+
+class Box(StrEnum):
+    """What a list call asks for (`box=`). The answers' own `box` field uses other words: INBOX, SAVED."""
+
+    NEW = "NEW"
+    OLD = "OLD"
+    SAVED = "SAVED"
+
+
+class LineState(StrEnum):
+    WAITING = "waiting"
+    OK = "ok"
+    FAILING = "failing"
+    LOCKED = "locked"
+    REJECTED = "rejected"
+    NOT_ENABLED = "not_enabled"
+    UNKNOWN_NUMBER = "unknown_number"
+    PAUSED = "paused"
+
+
+class Reason(StrEnum):
+    """Why a line is as it is. One word, used by log, page, command line and tests alike."""
+
+    # An answer was read.
+    FIRST_SIGHT = "first_sight"
+    NOTHING_NEW = "nothing_new"
+    NEW_MESSAGES = "new_messages"
+    # The operator said no.
+    PIN_REJECTED = "pin_rejected"
+    PIN_LOCKED = "pin_locked"
+    STILL_LOCKED = "still_locked"
+    NOT_ENABLED = "not_enabled"
+    UNKNOWN_NUMBER = "unknown_number"
+    BLACKLISTED = "blacklisted"
+    REFUSAL_UNCLEAR = "refusal_unclear"
+    REFUSED_TWICE = "refused_twice"
+    # The operator could not answer, or was not heard.
+    THROTTLED = "throttled"
+    OPERATOR_ERROR = "operator_error"
+    GATEWAY_ERROR = "gateway_error"
+    NOT_THE_OPERATOR = "not_the_operator"
+    NO_CONNECTION = "no_connection"
+    TIMEOUT = "timeout"
+    CONNECTION_LOST = "connection_lost"
+    ATTEMPT_LOST = "attempt_lost"
+    VERDICT_LOST_TWICE = "verdict_lost_twice"
+    # A person, or the configuration, said so.
+    NOT_READ_YET = "not_read_yet"
+    PIN_CHANGED = "pin_changed"
+    RESUMED = "resumed"
+    PAUSED = "paused"
+    DISABLED = "disabled"
+
+
+class Kind(StrEnum):
+    """What an alert is about. The part before the dot is its group (`events = ["line"]`)."""
+
+    VOICEMAIL_NEW = "voicemail.new"
+    VOICEMAIL_SUMMARY = "voicemail.summary"
+    LINE_LOCKED = "line.locked"
+    LINE_REJECTED = "line.rejected"
+    LINE_NOT_ENABLED = "line.not_enabled"
+    LINE_UNKNOWN_NUMBER = "line.unknown_number"
+    LINE_UNREACHABLE = "line.unreachable"
+    LINE_RECOVERED = "line.recovered"
+    CHANNEL_FAILING = "channel.failing"
+    CHANNEL_RECOVERED = "channel.recovered"
+    TEST = "test"
+
+    @property
+    def group(self) -> str:
+        return self.value.partition(".")[0]
+
+
+class DeliveryState(StrEnum):
+    PENDING = "pending"
+    SENT = "sent"
+    DEAD = "dead"
+    WITHDRAWN = "withdrawn"
+
+
+class ChannelState(StrEnum):
+    OK = "ok"
+    FAILING = "failing"
+
+
+class Outcome(StrEnum):
+    """What became of one attempt on one channel. UNKNOWN: it may have arrived, nobody said so in time."""
+
+    SENT = "sent"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Voicemail:
+    """One message as the operator lists it; only `id` can be relied on [api:mvno:voicemail:list].
+
+    `length` is in seconds. `box` is the operator's own word (INBOX, SAVED).
+    """
+
+    id: str
+    caller: str | None = None
+    caller_name: str | None = None
+    called: str | None = None
+    call_id: str | None = None
+    received_at: Instant | None = None
+    length: int | None = None
+    box: str | None = None
+    played: bool | None = None
+    voice_account: str | None = None
+    customer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A well-formed answer to the list call: counts of the whole mailbox, messages of the box asked for.
+
+    `messages` are sorted by (received_at, id). `unreadable` counts entries without a usable `_id`.
+    """
+
+    messages: tuple[Voicemail, ...] = ()
+    new: int | None = None
+    old: int | None = None
+    saved: int | None = None
+    unreadable: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether a message's absence from the list says anything: counts and list agree, all was readable."""
+        return self.unreadable == 0 and self.new in (None, len(self.messages))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """All the ledger knows of a line; `state` is never PAUSED, for a pause lies over the state beneath it.
+
+    A *trusted* PIN was once answered by a well-formed 200. *doubts* counts the logins since then (or since a
+    person's last word) that may have failed without our reading so: at two, the line waits for a person.
+    """
+
+    number: str
+    name: str
+    label: str
+    enabled: bool
+    pin_tag: int
+    state: LineState
+    reason: Reason
+    since: Instant
+    next_poll_at: Instant | None
+    """None: not before a person or a changed PIN says so."""
+    detail: str = ""
+    paused_until: Instant | None = None
+    paused_at: Instant | None = None
+    trusted: bool = False
+    doubts: int = 0
+    failures: int = 0
+    failing_since: Instant | None = None
+    alerted: Kind | None = None
+    """The trouble people were last alerted to and that is not over."""
+    attempt_at: Instant | None = None
+    """When the attempt was written down whose verdict is not; it also names the claim."""
+    claimed_until: Instant | None = None
+    last_poll_at: Instant | None = None
+    last_success_at: Instant | None = None
+    first_read_at: Instant | None = None
+    new: int | None = None
+    old: int | None = None
+    saved: int | None = None
+    configured: bool = True
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorStanding:
+    """What holds for every line of the operator at once: whether it blocks this machine's address."""
+
+    blocked_until: Instant | None = None
+    blocked_since: Instant | None = None
+    failures: int = 0
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the ledger knows of a message that was seen before, as far as a decision needs it."""
+
+    id: str
+    missed: int
+    """Agreeing, complete answers in a row that did not list it."""
+    left_new_at: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A channel as a decision sees it: a name, and the kinds or groups of kinds it wants."""
+
+    name: str
+    events: tuple[str, ...]
+
+    def wants(self, kind: Kind) -> bool:
+        return kind is Kind.TEST or kind.value in self.events or kind.group in self.events
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What people are to be told, as facts; the words are chosen when it is sent.
+
+    `voicemails` holds the newest few of `count`; `messages` the ids of all that it announces.
+    """
+
+    kind: Kind
+    channels: tuple[str, ...]
+    subject: str = ""
+    """The line's label or the channel's name."""
+    number: str | None = None
+    messages: tuple[str, ...] = ()
+    voicemails: tuple[Voicemail, ...] = ()
+    count: int = 0
+    reason: Reason | None = None
+    detail: str = ""
+    since: Instant | None = None
+    next_poll_at: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one poll comes to: everything here is recorded in one transaction, or nothing of it."""
+
+    reason: Reason
+    before: Standing
+    after: Standing
+    operator: OperatorStanding | None = None
+    """Set when the operator's standing changes."""
+    fresh: tuple[Voicemail, ...] = ()
+    seen: tuple[Voicemail, ...] = ()
+    """Known messages that the answer lists: they are new (again), whatever was thought."""
+    missed: tuple[str, ...] = ()
+    """Known messages that are absent for the first time."""
+    left: tuple[str, ...] = ()
+    """Messages that two agreeing answers no longer listed."""
+    alerts: tuple[Alert, ...] = ()
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing but times changed, and the same bytes again would change nothing either."""
+        return self.reason is Reason.NOTHING_NEW and not (self.missed or self.left or self.alerts)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStanding:
+    name: str
+    state: ChannelState = ChannelState.OK
+    since: Instant = 0
+    failures: int = 0
+    alerted: bool = False
+    last_sent_at: Instant | None = None
+    last_error: str | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One alert on its way to one channel."""
+
+    id: int
+    channel: str
+    alert: Alert
+    created_at: Instant
+    attempts: int
+    """Attempts made, the one claimed now included."""
+    maybe_repeat: bool = False
+    """An earlier attempt may have arrived."""
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a channel says of one attempt; `detail` never holds anything a secret could be in."""
+
+    outcome: Outcome
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What one attempt comes to, recorded in one transaction after the send."""
+
+    delivery: Delivery
+    state: DeliveryState
+    next_attempt_at: Instant | None
+    sent_at: Instant | None
+    last_error: str | None
+    maybe_repeat: bool
+    channel_before: ChannelStanding
+    channel_after: ChannelStanding
+    alerts: tuple[Alert, ...] = ()
