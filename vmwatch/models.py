@@ -46,7 +46,8 @@ class LineState(StrEnum):
 class Reason(StrEnum):
     """Why a line is as it is. One word, used by log, page, command line and tests alike."""
 
-    # An answer was read.
+    # An answer was read (READ is a line's own reason, the others are a poll's).
+    READ = "read"
     FIRST_SIGHT = "first_sight"
     NOTHING_NEW = "nothing_new"
     NEW_MESSAGES = "new_messages"
@@ -154,6 +155,14 @@ class Mailbox:
     def complete(self) -> bool:
         """Whether a message's absence from the list says anything: counts and list agree, all was readable."""
         return self.unreadable == 0 and self.new in (None, len(self.messages))
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something is decided, and the one random number (from -1 to 1) that it may use for jitter."""
+
+    now: Instant
+    spread: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,9 +276,9 @@ class Decision:
     alerts: tuple[Alert, ...] = ()
 
     @property
-    def quiet(self) -> bool:
-        """Nothing but times changed, and the same bytes again would change nothing either."""
-        return self.reason is Reason.NOTHING_NEW and not (self.missed or self.left or self.alerts)
+    def repeatable(self) -> bool:
+        """Whether the same bytes, answered again, would change nothing but times."""
+        return self.after.state is LineState.OK and not self.missed
 
 
 @dataclass(frozen=True, slots=True)

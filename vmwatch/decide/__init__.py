@@ -1,0 +1,38 @@
+"""The judgement: what a poll, a delivery or a person's word comes to. It decides; it does nothing.
+
+Pure functions from values to values: no I/O, no clock, no randomness. What `poll`, `deliver` and the command
+line do around them is in those files, none of which decides.
+"""
+
+from vmwatch.decide.delivery import after_delivery
+from vmwatch.decide.line import (
+    asked,
+    claimed,
+    configured,
+    is_blocked,
+    obstacle,
+    paused,
+    released,
+    resumed,
+    shown,
+    wanted,
+)
+from vmwatch.decide.poll import after_poll
+from vmwatch.decide.rules import Rules, rules_of
+
+__all__ = [
+    "Rules",
+    "after_delivery",
+    "after_poll",
+    "asked",
+    "claimed",
+    "configured",
+    "is_blocked",
+    "obstacle",
+    "paused",
+    "released",
+    "resumed",
+    "rules_of",
+    "shown",
+    "wanted",
+]

@@ -1,0 +1,162 @@
+"""A line's standing between polls: as configured, claimed, asked for, paused, resumed, shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vmwatch.backoff import next_slot
+from vmwatch.decide.rules import Rules
+from vmwatch.models import (
+    FOREVER,
+    Duration,
+    Instant,
+    LineState,
+    Moment,
+    OperatorStanding,
+    Reason,
+    Standing,
+)
+from vmwatch.pins import tag
+from vmwatch.settings import Settings
+
+OWN_STATES = frozenset({LineState.LOCKED, LineState.REJECTED, LineState.NOT_ENABLED, LineState.UNKNOWN_NUMBER})
+"""What the operator said of this very line; it stays in view whatever holds for all of them."""
+
+
+def wanted(settings: Settings, salt: bytes, now: Instant) -> tuple[Standing, ...]:
+    """Every configured line as it would stand if its number had never been seen before."""
+    return tuple(
+        Standing(
+            number=line.number,
+            name=name,
+            label=settings.label_of(name),
+            enabled=line.enabled,
+            pin_tag=tag(salt, settings.operator.base_url, line.number, line.pin.get_secret_value()),
+            state=LineState.WAITING,
+            reason=Reason.NOT_READ_YET,
+            since=now,
+            next_poll_at=now,
+        )
+        for name, line in settings.lines.items()
+    )
+
+
+def configured(standing: Standing | None, wanted: Standing, now: Instant, interval: Duration) -> Standing:
+    """A line as the configuration now has it (`wanted`), keeping all that is known of its number.
+
+    A changed PIN is a person's word: it ends a rejection and allows one try. A lock-out it does not shorten.
+    """
+    if standing is None:
+        return wanted
+    named = replace(standing, name=wanted.name, label=wanted.label, enabled=wanted.enabled, configured=True)
+    if named.state is LineState.OK and named.next_poll_at is not None:
+        named = replace(named, next_poll_at=min(named.next_poll_at, now + interval))
+    if standing.pin_tag == wanted.pin_tag:
+        return named
+    return _with_changed_pin(named, wanted.pin_tag, now)
+
+
+def _with_changed_pin(standing: Standing, pin_tag: int, now: Instant) -> Standing:
+    # The attempt under way, if there is one, was made with the old PIN: its verdict says nothing of this one.
+    renewed = replace(standing, pin_tag=pin_tag, trusted=False, doubts=0, attempt_at=None)
+    if standing.state is LineState.REJECTED:
+        return moved(renewed, LineState.WAITING, Reason.PIN_CHANGED, now, next_poll_at=now, failures=0, detail="")
+    if standing.doubts and standing.state is not LineState.LOCKED:
+        return replace(renewed, next_poll_at=now)
+    return renewed
+
+
+def claimed(standing: Standing, moment: Moment, rules: Rules, lease: Duration) -> Standing:
+    """The attempt written down before it is made: the next one is moved forward before anything can blow up."""
+    now = moment.now
+    settled = standing.state is LineState.OK and standing.trusted and not standing.doubts
+    following = next_slot(standing.number, now, rules.interval, rules.polling.jitter, moment.spread)
+    return replace(
+        standing,
+        attempt_at=now,
+        last_poll_at=now,
+        claimed_until=now + lease,
+        next_poll_at=following if settled else now + lease,
+    )
+
+
+def released(standing: Standing) -> Standing:
+    """The line without a claim whose attempt no longer counts (its PIN was changed meanwhile)."""
+    return replace(standing, claimed_until=None)
+
+
+def obstacle(standing: Standing, operator: OperatorStanding, now: Instant) -> Reason | None:
+    """Why a person's "poll now" must not be followed, or None. Only `resume` overrides these."""
+    if not standing.enabled:
+        return Reason.DISABLED
+    if is_paused(standing, now):
+        return Reason.PAUSED
+    if standing.state is LineState.REJECTED:
+        return standing.reason
+    if is_blocked(operator, now):
+        return Reason.BLACKLISTED
+    waits = standing.next_poll_at is not None and standing.next_poll_at > now
+    guarded = standing.doubts or standing.state is LineState.LOCKED or standing.reason is Reason.THROTTLED
+    return standing.reason if waits and guarded else None
+
+
+def asked(standing: Standing, now: Instant) -> Standing:
+    """A person's "poll now"; ask `obstacle` first."""
+    return replace(standing, next_poll_at=now)
+
+
+def paused(standing: Standing, until: Instant, now: Instant) -> Standing:
+    return replace(standing, paused_until=until, paused_at=now)
+
+
+def resumed(standing: Standing, now: Instant) -> Standing:
+    """A person's word: the pause ends, a rejected PIN is forgiven, one try is made now, whatever the back-off."""
+    free = replace(standing, paused_until=None, paused_at=None, doubts=0, next_poll_at=now)
+    if standing.state is LineState.REJECTED:
+        return moved(free, LineState.WAITING, Reason.RESUMED, now, trusted=False, failures=0, detail="")
+    return free
+
+
+def is_paused(standing: Standing, now: Instant) -> bool:
+    return standing.paused_until is not None and standing.paused_until > now
+
+
+def is_blocked(operator: OperatorStanding, now: Instant) -> bool:
+    return operator.blocked_until is not None and operator.blocked_until > now
+
+
+def moved(standing: Standing, state: LineState, reason: Reason, now: Instant, **changes: object) -> Standing:
+    """The standing in another state; `since` moves only with the state."""
+    since = standing.since if standing.state is state else now
+    return replace(standing, state=state, reason=reason, since=since, **changes)  # type: ignore[arg-type]
+
+
+def shown(standing: Standing, operator: OperatorStanding, now: Instant) -> Standing:
+    """The line as people see it: with the pause or the operator's block that lies over its own state."""
+    if not standing.enabled:
+        return replace(standing, state=LineState.PAUSED, reason=Reason.DISABLED, next_poll_at=None)
+    if is_paused(standing, now):
+        return _shown_paused(standing)
+    if is_blocked(operator, now) and standing.state not in OWN_STATES:
+        return _shown_blocked(standing, operator)
+    return standing
+
+
+def _shown_paused(standing: Standing) -> Standing:
+    return replace(
+        standing,
+        state=LineState.PAUSED,
+        reason=Reason.PAUSED,
+        since=standing.paused_at or standing.since,
+        next_poll_at=None if standing.paused_until == FOREVER else standing.paused_until,
+    )
+
+
+def _shown_blocked(standing: Standing, operator: OperatorStanding) -> Standing:
+    return replace(
+        standing,
+        state=LineState.FAILING,
+        reason=Reason.BLACKLISTED,
+        since=operator.blocked_since or standing.since,
+        next_poll_at=operator.blocked_until,
+    )

@@ -1,0 +1,55 @@
+"""What the configuration says of one line, as far as a decision needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vmwatch.backoff import delay
+from vmwatch.models import Alert, Duration, Instant, Kind, Moment, Reason, Recipient, Standing
+from vmwatch.settings import Backoff, Polling, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    interval: Duration
+    polling: Polling
+    recipients: tuple[Recipient, ...]
+    everyone: tuple[Recipient, ...] = ()
+    """Every channel there is, for what concerns no single line."""
+
+    def wait(self, backoff: Backoff, failures: int, moment: Moment) -> Duration:
+        return delay(backoff.initial, backoff.max, failures, self.polling.jitter, moment.spread)
+
+
+def rules_of(settings: Settings, name: str) -> Rules:
+    return Rules(
+        interval=settings.interval_of(name),
+        polling=settings.polling,
+        recipients=settings.recipients_of(name),
+        everyone=settings.recipients(),
+    )
+
+
+def wanting(recipients: tuple[Recipient, ...], kind: Kind) -> tuple[str, ...]:
+    return tuple(recipient.name for recipient in recipients if recipient.wants(kind))
+
+
+def line_alert(
+    standing: Standing,
+    recipients: tuple[Recipient, ...],
+    kind: Kind,
+    reason: Reason,
+    since: Instant,
+    next_poll_at: Instant | None = None,
+) -> Alert:
+    """An alert about a line's own standing. It is recorded even where no channel wants it."""
+    return Alert(
+        kind=kind,
+        channels=wanting(recipients, kind),
+        subject=standing.label,
+        number=standing.number,
+        reason=reason,
+        detail=standing.detail,
+        since=since,
+        next_poll_at=next_poll_at,
+    )

@@ -1,0 +1,146 @@
+"""The ledger: what vmwatch knows and owes, on disk. Real in every test.
+
+`lines` has the schedule, the claims and what polls came to; `outbox` the deliveries; `messages` what was seen.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmwatch.errors import LedgerError
+from vmwatch.ledger import lines as _lines
+from vmwatch.ledger import outbox as _outbox
+from vmwatch.ledger.clock import shift
+from vmwatch.ledger.engine import Transaction
+from vmwatch.ledger.lines import Lines, QuietNote
+from vmwatch.ledger.messages import Messages, MessageView
+from vmwatch.ledger.migrations import migrate
+from vmwatch.ledger.outbox import ChannelView, Outbox, Owed
+from vmwatch.ledger.sqlite import SqliteEngine
+from vmwatch.models import Duration, Instant, Standing
+
+__all__ = ["ChannelView", "DaemonView", "Ledger", "MessageView", "Owed", "QuietNote"]
+
+_SQLITE = "sqlite:///"
+_SERIAL = "INTEGER PRIMARY KEY AUTOINCREMENT"
+
+_SALT = "SELECT value FROM meta WHERE key = 'salt'"
+_KEEP_SALT = "INSERT INTO meta (key, value) VALUES ('salt', :salt)"
+_DAEMON = "SELECT version, started_at FROM daemon"
+_NO_DAEMON = "DELETE FROM daemon"
+_KEEP_DAEMON = "INSERT INTO daemon (id, version, started_at) VALUES (:id, :version, :now)"
+_LATEST = """
+SELECT MAX(instant) FROM (
+    SELECT MAX(last_poll_at) AS instant FROM line UNION ALL SELECT MAX(started_at) FROM daemon
+    UNION ALL SELECT MAX(sent_at) FROM delivery
+) AS instants
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonView:
+    running: bool
+    version: str | None = None
+    since: Instant | None = None
+
+
+class Ledger:
+    def __init__(self, engine: SqliteEngine, me: str, salt: bytes) -> None:
+        self._engine = engine
+        self._me = me
+        self.salt = salt
+        """The key of the PIN tags."""
+        self.lines = Lines(engine, me)
+        self.outbox = Outbox(engine, me)
+        self.messages = Messages(engine)
+
+    @classmethod
+    async def open(cls, url: str, *, create: bool, role: str = "verb") -> Ledger:
+        """Open `sqlite:////absolute/path` and bring its schema up to date.
+
+        `role` begins the name this process claims rows under. Raises LedgerError with a sentence.
+        """
+        engine = await SqliteEngine.open(_path(url), create=create)
+        me = f"{role}-{os.getpid()}-{secrets.token_hex(4)}"
+        try:
+            return cls(engine, me, await engine.write(_prepare))
+        except LedgerError as error:
+            await engine.close()
+            raise _with_place(error, url) from None
+        except BaseException:
+            await engine.close()
+            raise
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    async def become_daemon(self, version: str, now: Instant) -> None:
+        """Be the store's one daemon until `close`. Raises LedgerError if another one is."""
+        await self._engine.become_daemon()
+
+        async def work(transaction: Transaction) -> None:
+            await _lines.drop_dead_claims(transaction)
+            await _outbox.drop_dead_claims(transaction)
+            await transaction.run(_NO_DAEMON)
+            await transaction.run(_KEEP_DAEMON, id=self._me, version=version, now=now)
+
+        await self._engine.write(work)
+
+    async def daemon(self) -> DaemonView:
+        if not self._engine.daemon_runs():
+            return DaemonView(running=False)
+        rows = await self._engine.read(_DAEMON)
+        return DaemonView(True, *rows[0]) if rows else DaemonView(running=True)
+
+    async def configure(
+        self,
+        merge: Callable[[Mapping[str, Standing]], Mapping[str, Standing]],
+        channels: Iterable[str],
+        now: Instant,
+    ) -> None:
+        """Keep lines and channels as configured now. `merge`, which is pure, is given every line there is."""
+
+        async def work(transaction: Transaction) -> None:
+            stored = {standing.number: standing for standing in await _lines.stored(transaction)}
+            await _lines.configure(transaction, merge(stored))
+            await _outbox.configure(transaction, channels, now)
+
+        await self._engine.write(work)
+
+    async def latest(self) -> Instant | None:
+        """The latest instant that the ledger knows to have passed."""
+        latest: Instant | None = (await self._engine.read(_LATEST))[0][0]
+        return latest
+
+    async def shift(self, by: Duration) -> None:
+        """The clock was set: move what is still to come by as much, so that every wait stays as long as it was."""
+
+        async def work(transaction: Transaction) -> None:
+            await shift(transaction, by)
+
+        await self._engine.write(work)
+
+
+async def _prepare(transaction: Transaction) -> bytes:
+    await migrate(transaction, _SERIAL)
+    rows = await transaction.all(_SALT)
+    if rows:
+        return bytes.fromhex(rows[0][0])
+    salt = secrets.token_bytes(16)
+    await transaction.run(_KEEP_SALT, salt=salt.hex())
+    return salt
+
+
+def _path(url: str) -> Path:
+    if not url.startswith(_SQLITE + "/"):
+        raise LedgerError("store.url: this version keeps its store in SQLite only: sqlite:///FILE")
+    return Path(url.removeprefix(_SQLITE))
+
+
+def _with_place(error: LedgerError, url: str) -> LedgerError:
+    place, text = str(_path(url)), str(error)
+    return error if text.startswith(place) else LedgerError(f"{place}: {text}")

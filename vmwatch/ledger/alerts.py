@@ -1,0 +1,30 @@
+"""Alerts that are owed: written in the transaction of the fact they tell, one delivery a channel."""
+
+from __future__ import annotations
+
+from vmwatch.ledger.engine import Transaction
+from vmwatch.ledger.rows import alert_to_json
+from vmwatch.models import Alert, DeliveryState, Instant
+
+_INSERT = "INSERT INTO alert (kind, number, facts, created_at) VALUES (:kind, :number, :facts, :now) RETURNING id"
+
+_OWE = """
+INSERT INTO delivery (alert_id, channel, state, attempts, next_attempt_at, maybe_repeat, version)
+VALUES (:alert, :channel, :state, 0, :now, 0, 0)
+"""
+
+_ANNOUNCED = "UPDATE message SET alert_id = :alert WHERE number = :number AND id = :id"
+
+
+async def owe(transaction: Transaction, alert: Alert, now: Instant) -> int:
+    """Write an alert, its deliveries, and on its messages that it announces them. Returns the alert's id."""
+    rows = await transaction.all(
+        _INSERT, kind=alert.kind.value, number=alert.number, facts=alert_to_json(alert), now=now
+    )
+    alert_id: int = rows[0][0]
+    pending = DeliveryState.PENDING.value
+    owed = [{"alert": alert_id, "channel": name, "state": pending, "now": now} for name in alert.channels]
+    await transaction.many(_OWE, owed)
+    announced = [{"alert": alert_id, "number": alert.number, "id": message} for message in alert.messages]
+    await transaction.many(_ANNOUNCED, announced)
+    return alert_id

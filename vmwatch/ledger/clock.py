@@ -1,0 +1,30 @@
+"""What the ledger does when the computer's clock was set."""
+
+from __future__ import annotations
+
+from vmwatch.ledger.engine import Transaction
+from vmwatch.models import FOREVER, Duration
+
+_LINES = """
+UPDATE line SET
+    next_poll_at = next_poll_at + :by, claimed_until = claimed_until + :by, failing_since = failing_since + :by,
+    paused_until = CASE WHEN paused_until = :forever THEN paused_until ELSE paused_until + :by END,
+    version = version + 1
+"""
+_OPERATOR = "UPDATE operator SET blocked_until = blocked_until + :by, version = version + 1"
+_DELIVERIES = """
+UPDATE delivery SET next_attempt_at = next_attempt_at + :by, claimed_until = claimed_until + :by
+WHERE state = 'pending'
+"""
+_ALERTS = """
+UPDATE alert SET created_at = created_at + :by
+WHERE id IN (SELECT alert_id FROM delivery WHERE state = 'pending')
+"""
+
+
+async def shift(transaction: Transaction, by: Duration) -> None:
+    """Move every instant that something waits for; what has happened keeps the time that it was given then."""
+    await transaction.run(_LINES, by=by, forever=FOREVER)
+    await transaction.run(_OPERATOR, by=by)
+    await transaction.run(_DELIVERIES, by=by)
+    await transaction.run(_ALERTS, by=by)

@@ -1,0 +1,38 @@
+"""What the ledger asks of a database: one read, and one transaction that nothing cuts in two.
+
+The statements stand once, in the files beside this one, and are shared by every engine: instants are whole
+milliseconds, JSON is text, flags are 0 and 1, parameters are `:named`. An engine is a thin file with its
+connection and its parameter style.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Protocol, TypeVar
+
+Row = tuple[Any, ...]
+T = TypeVar("T")
+
+
+class Transaction(Protocol):
+    async def all(self, sql: str, **parameters: Any) -> list[Row]:
+        """Every row of a statement, a RETURNING clause included."""
+
+    async def run(self, sql: str, **parameters: Any) -> int:
+        """Run a statement; how many rows it changed."""
+
+    async def many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Run a statement once a row; how many rows they changed in all."""
+
+
+class Engine(Protocol):
+    """Both calls raise LedgerError, and let through whatever `work` raises after rolling back."""
+
+    async def read(self, sql: str, **parameters: Any) -> list[Row]:
+        """Rows as they were last committed; never waits behind a write."""
+
+    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Commit all that `work` does, or nothing. A cancelled caller does not cut it short."""
+
+    async def close(self) -> None:
+        """Let a transaction under way end, and let go of the database."""

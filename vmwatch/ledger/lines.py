@@ -1,0 +1,220 @@
+"""The lines' part of the ledger: what is due, claims, and what polls and people decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from vmwatch.ledger.alerts import owe
+from vmwatch.ledger.engine import Engine, Row, Transaction
+from vmwatch.ledger.rows import LINE, OPERATOR, REMEMBERED, VOICEMAIL, assigned, cells, listed, value
+from vmwatch.models import Decision, Instant, OperatorStanding, Remembered, Standing, Voicemail
+
+_SELECT = f"SELECT {listed(LINE)} FROM line"
+_BY_NUMBER = f"{_SELECT} WHERE number = :number"
+_CONFIGURED = f"{_SELECT} WHERE configured = 1 ORDER BY name"
+
+_DUE = f"""
+{_SELECT}
+WHERE next_poll_at <= :now AND configured = 1 AND enabled = 1
+  AND (paused_until IS NULL OR paused_until <= :now)
+  AND (claimed_until IS NULL OR claimed_until <= :now OR claimed_by = :me)
+  AND (state = 'ok') = :settled
+ORDER BY next_poll_at LIMIT :most
+"""
+
+_CHANGED = tuple(name for name in LINE if name not in ("number", "version"))
+_CHANGE = f"""
+UPDATE line SET {assigned(_CHANGED)}, version = version + 1 WHERE number = :number AND version = :version
+"""
+_INSERT = f"INSERT INTO line ({listed(LINE)}) VALUES ({listed(LINE, ':')})"
+_FORGET = "UPDATE line SET configured = 0, version = version + 1 WHERE number = :number"
+
+_CLAIM = """
+UPDATE line SET attempt_at = :attempt_at, last_poll_at = :last_poll_at, next_poll_at = :next_poll_at,
+                claimed_until = :claimed_until, claimed_by = :me, version = version + 1
+WHERE number = :number AND version = :version
+"""
+_MINE = f"{_SELECT} WHERE claimed_by = :me AND attempt_at = :now"
+_NOTE = """
+UPDATE line SET attempt_at = NULL, last_success_at = :last_success_at
+WHERE number = :number AND attempt_at = :attempt_at
+"""
+_DROP_CLAIMS = "UPDATE line SET claimed_until = NULL WHERE claimed_by LIKE 'daemon-%'"
+
+_OPERATOR = f"SELECT {listed(OPERATOR)} FROM operator WHERE id = 'telecomx'"
+_BLOCK = """
+INSERT INTO operator (id, blocked_until, blocked_since, failures, version)
+VALUES ('telecomx', :blocked_until, :blocked_since, :failures, 1)
+ON CONFLICT (id) DO UPDATE SET blocked_until = :blocked_until, blocked_since = :blocked_since,
+    failures = :failures, version = operator.version + 1
+WHERE operator.version = :version
+"""
+
+_KNOWN = f"SELECT {listed(REMEMBERED)} FROM message WHERE number = :number"
+_FRESH = f"""
+INSERT INTO message (number, {listed(VOICEMAIL)}, first_seen_at, missed)
+VALUES (:number, {listed(VOICEMAIL, ":")}, :now, 0)
+"""
+_SEEN = """
+UPDATE message SET box = :box, played = :played, missed = 0, left_new_at = NULL WHERE number = :number AND id = :id
+"""
+_MISSED = "UPDATE message SET missed = missed + 1 WHERE number = :number AND id = :id"
+_LEFT = "UPDATE message SET missed = missed + 1, left_new_at = :now WHERE number = :number AND id = :id"
+
+_WITHDRAW = """
+UPDATE delivery SET state = 'withdrawn', next_attempt_at = NULL, version = version + 1
+WHERE state = 'pending' AND alert_id IN (
+    SELECT alert_id FROM message WHERE number = :number AND left_new_at = :now AND alert_id IS NOT NULL
+) AND NOT EXISTS (SELECT 1 FROM message m WHERE m.alert_id = delivery.alert_id AND m.left_new_at IS NULL)
+"""
+_OWE_AGAIN = """
+UPDATE delivery SET state = 'pending', next_attempt_at = :now, version = version + 1
+WHERE state = 'withdrawn' AND alert_id IN (
+    SELECT alert_id FROM message WHERE number = :number AND left_new_at IS NULL AND alert_id IS NOT NULL
+)
+"""
+
+
+class Superseded(Exception):  # noqa: N818 - not an error: somebody else was first, decide again
+    """The row was changed by somebody else since it was read; nothing of this transaction was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuietNote:
+    """A quiet poll, kept in memory until the next commit takes it along."""
+
+    number: str
+    attempt_at: Instant
+    last_success_at: Instant
+
+
+class Lines:
+    def __init__(self, engine: Engine, me: str) -> None:
+        self._engine = engine
+        self._me = me
+
+    async def standings(self) -> tuple[Standing, ...]:
+        """Every configured line, by name."""
+        return tuple(value(Standing, row) for row in await self._engine.read(_CONFIGURED))
+
+    async def standing(self, number: str) -> Standing | None:
+        return _first(await self._engine.read(_BY_NUMBER, number=number))
+
+    async def operator(self) -> OperatorStanding:
+        rows = await self._engine.read(_OPERATOR)
+        return value(OperatorStanding, rows[0]) if rows else OperatorStanding()
+
+    async def known(self, number: str) -> dict[str, Remembered]:
+        """Every message of the line that was ever seen and is still remembered, by id."""
+        rows = await self._engine.read(_KNOWN, number=number)
+        return {entry.id: entry for entry in (value(Remembered, row) for row in rows)}
+
+    async def due(self, now: Instant, *, settled: bool, most: int) -> tuple[Standing, ...]:
+        """Lines to poll, the longest due first: those that were last read well (`settled`), or the others.
+
+        Lines that this process claimed are among them: it knows itself what it has under way.
+        """
+        rows = await self._engine.read(_DUE, now=now, me=self._me, settled=int(settled), most=most)
+        return tuple(value(Standing, row) for row in rows)
+
+    async def claim(self, claims: Sequence[Standing], notes: Iterable[QuietNote], now: Instant) -> tuple[Standing, ...]:
+        """Write down attempts before they are made, and what quiet polls left to note, in one commit.
+
+        Returns the lines won, as they now stand: a row that somebody changed since it was read is not claimed.
+        """
+        noted = [cells(note) for note in notes]
+        wanted = [cells(standing) | {"me": self._me} for standing in claims]
+
+        async def work(transaction: Transaction) -> list[Row]:
+            await transaction.many(_NOTE, noted)
+            await transaction.many(_CLAIM, wanted)
+            return await transaction.all(_MINE, me=self._me, now=now)
+
+        versions = {standing.number: standing.version + 1 for standing in claims}
+        won = (value(Standing, row) for row in await self._engine.write(work))
+        return tuple(standing for standing in won if versions.get(standing.number) == standing.version)
+
+    async def record(self, decision: Decision, now: Instant) -> bool:
+        """Keep all that a poll came to, or nothing: False if the row was changed since it was read."""
+
+        async def work(transaction: Transaction) -> None:
+            await _change(transaction, decision.after)
+            if decision.operator is not None:
+                await _block(transaction, decision.operator)
+            await _keep_messages(transaction, decision, now)
+            for alert in decision.alerts:
+                await owe(transaction, alert, now)
+
+        return await self._unless_superseded(work)
+
+    async def change(self, after: Standing) -> bool:
+        """Keep a line's new standing; False if the row was changed since `after` was derived from it."""
+
+        async def work(transaction: Transaction) -> None:
+            await _change(transaction, after)
+
+        return await self._unless_superseded(work)
+
+    async def _unless_superseded(self, work: object) -> bool:
+        try:
+            await self._engine.write(work)  # type: ignore[arg-type]
+        except Superseded:
+            return False
+        return True
+
+
+async def configure(transaction: Transaction, standings: Mapping[str, Standing]) -> None:
+    """Keep the lines as configured now, by number; every other line is kept but no longer polled."""
+    known = {standing.number: standing for standing in await stored(transaction)}
+    for number, standing in standings.items():
+        before = known.get(number)
+        if before is None:
+            await transaction.run(_INSERT, **cells(standing))
+        elif before != standing:
+            await _change(transaction, standing)
+    gone = [{"number": number} for number, line in known.items() if line.configured and number not in standings]
+    await transaction.many(_FORGET, gone)
+
+
+async def stored(transaction: Transaction) -> tuple[Standing, ...]:
+    """Every line there is, configured or not."""
+    return tuple(value(Standing, row) for row in await transaction.all(_SELECT))
+
+
+async def drop_dead_claims(transaction: Transaction) -> None:
+    """End the claims of earlier daemons; only the store's one daemon may say that they are dead.
+
+    Their attempts stay written down: whoever finds one knows that its verdict was lost.
+    """
+    await transaction.run(_DROP_CLAIMS)
+
+
+async def _change(transaction: Transaction, after: Standing) -> None:
+    if await transaction.run(_CHANGE, **cells(after)) != 1:
+        raise Superseded
+
+
+async def _block(transaction: Transaction, operator: OperatorStanding) -> None:
+    if await transaction.run(_BLOCK, **cells(operator)) != 1:
+        raise Superseded
+
+
+async def _keep_messages(transaction: Transaction, decision: Decision, now: Instant) -> None:
+    number = decision.after.number
+    await transaction.many(_FRESH, [_message(number, message, now) for message in decision.fresh])
+    await transaction.many(_SEEN, [_message(number, message, now) for message in decision.seen])
+    await transaction.many(_MISSED, [{"number": number, "id": id_} for id_ in decision.missed])
+    await transaction.many(_LEFT, [{"number": number, "id": id_, "now": now} for id_ in decision.left])
+    if decision.left:
+        await transaction.run(_WITHDRAW, number=number, now=now)
+    if decision.seen:
+        await transaction.run(_OWE_AGAIN, number=number, now=now)
+
+
+def _message(number: str, message: Voicemail, now: Instant) -> dict[str, object]:
+    return {**cells(message), "number": number, "now": now}
+
+
+def _first(rows: list[Row]) -> Standing | None:
+    return value(Standing, rows[0]) if rows else None

@@ -1,0 +1,61 @@
+"""The messages' part of the ledger, as people see it, and how long it is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vmwatch.ledger.engine import Engine, Transaction
+from vmwatch.ledger.rows import VOICEMAIL, listed, value
+from vmwatch.models import Instant, Voicemail
+
+_LISTING = f"""
+SELECT {listed(VOICEMAIL, "m.")}, l.name, m.first_seen_at, m.left_new_at
+FROM message m JOIN line l ON l.number = m.number
+WHERE (:number IS NULL OR m.number = :number) AND (:new_only = 0 OR m.left_new_at IS NULL)
+ORDER BY COALESCE(m.received_at, m.first_seen_at) DESC, m.id DESC LIMIT :most
+"""
+
+# What is still in the box is never forgotten: it would be announced again.
+_PRUNE_MESSAGES = "DELETE FROM message WHERE left_new_at IS NOT NULL AND left_new_at <= :before"
+_PRUNE_DELIVERIES = """
+DELETE FROM delivery WHERE state <> 'pending' AND alert_id IN (
+    SELECT a.id FROM alert a WHERE a.created_at <= :before
+    AND NOT EXISTS (SELECT 1 FROM message m WHERE m.alert_id = a.id)
+)
+"""
+_PRUNE_ALERTS = """
+DELETE FROM alert WHERE created_at <= :before
+AND NOT EXISTS (SELECT 1 FROM message m WHERE m.alert_id = alert.id)
+AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.alert_id = alert.id)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageView:
+    """A message as people see it; `line` is a name. `left_new_at`: None while it is still new."""
+
+    voicemail: Voicemail
+    line: str
+    first_seen_at: Instant
+    left_new_at: Instant | None
+
+
+class Messages:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def listing(self, number: str | None, *, new_only: bool, most: int) -> tuple[MessageView, ...]:
+        """Messages seen, the latest first."""
+        rows = await self._engine.read(_LISTING, number=number, new_only=int(new_only), most=most)
+        return tuple(MessageView(value(Voicemail, row[:-3]), *row[-3:]) for row in rows)
+
+    async def prune(self, before: Instant) -> int:
+        """Forget what left the box, and alerts that were made, before an instant; returns how many messages."""
+
+        async def work(transaction: Transaction) -> int:
+            pruned = await transaction.run(_PRUNE_MESSAGES, before=before)
+            await transaction.run(_PRUNE_DELIVERIES, before=before)
+            await transaction.run(_PRUNE_ALERTS, before=before)
+            return pruned
+
+        return await self._engine.write(work)

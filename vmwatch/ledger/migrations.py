@@ -1,0 +1,150 @@
+"""The schema, as an ordered list of steps. A step that was released is never edited: a new one is added.
+
+Every column is commented where it is defined. `{serial}` is the engine's way to number rows by itself.
+"""
+
+from __future__ import annotations
+
+from vmwatch.errors import LedgerError
+from vmwatch.ledger.engine import Transaction
+
+_FIRST = (
+    """
+    CREATE TABLE meta (
+        key TEXT PRIMARY KEY,              -- 'salt': the key of the PIN tags, in hex
+        value TEXT NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE daemon (
+        id TEXT PRIMARY KEY,               -- names the process in claims
+        version TEXT NOT NULL,             -- vmwatch's own
+        started_at BIGINT NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE operator (
+        id TEXT PRIMARY KEY,               -- 'telecomx'
+        blocked_until BIGINT,              -- no line is polled before (403 blacklisted)
+        blocked_since BIGINT,
+        failures INTEGER NOT NULL,         -- times in a row that the block was met
+        version INTEGER NOT NULL           -- decides who won when two change the row
+    )
+    """,
+    """
+    CREATE TABLE line (
+        number TEXT PRIMARY KEY,           -- E.164: what is known belongs to the number, whatever the line is called
+        name TEXT NOT NULL,
+        label TEXT NOT NULL,
+        enabled INTEGER NOT NULL,
+        configured INTEGER NOT NULL,       -- 0: no longer in the configuration; remembered all the same
+        pin_tag INTEGER NOT NULL,          -- one byte of a keyed hash, to notice that the PIN was changed
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        since BIGINT NOT NULL,             -- when the state began
+        next_poll_at BIGINT,               -- NULL: not before a person or a changed PIN says so
+        paused_until BIGINT,
+        paused_at BIGINT,
+        trusted INTEGER NOT NULL,          -- a well-formed 200 was seen with this PIN
+        doubts INTEGER NOT NULL,           -- logins that may have failed without our reading so
+        failures INTEGER NOT NULL,         -- polls in a row that brought no mailbox
+        failing_since BIGINT,
+        alerted TEXT,                      -- the trouble that people were told of and that is not over
+        attempt_at BIGINT,                 -- the attempt whose verdict is not written down; it names the claim
+        claimed_until BIGINT,              -- a claim is a promise with an end
+        claimed_by TEXT,                   -- the process that holds it
+        last_poll_at BIGINT,
+        last_success_at BIGINT,
+        first_read_at BIGINT,
+        new INTEGER,                       -- the operator's counts, of the whole mailbox
+        old INTEGER,
+        saved INTEGER,
+        version INTEGER NOT NULL           -- decides who won when two change the row
+    )
+    """,
+    "CREATE INDEX line_due ON line (next_poll_at)",
+    """
+    CREATE TABLE alert (
+        id {serial},
+        kind TEXT NOT NULL,
+        number TEXT,                       -- the line it is about; NULL: about a channel, or about all lines
+        facts TEXT NOT NULL,               -- JSON; the words are chosen when it is sent
+        created_at BIGINT NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE message (
+        number TEXT NOT NULL,              -- the line's
+        id TEXT NOT NULL,                  -- the operator's, opaque
+        caller TEXT,
+        caller_name TEXT,
+        called TEXT,
+        call_id TEXT,
+        received_at BIGINT,
+        length INTEGER,                    -- seconds
+        box TEXT,                          -- the operator's word: INBOX, SAVED
+        played INTEGER,
+        voice_account TEXT,
+        customer TEXT,
+        first_seen_at BIGINT NOT NULL,
+        missed INTEGER NOT NULL,           -- agreeing answers in a row that did not list it
+        left_new_at BIGINT,                -- NULL: still in the NEW box
+        alert_id BIGINT,                   -- the alert that announces it; NULL: none was owed
+        PRIMARY KEY (number, id)
+    )
+    """,
+    "CREATE INDEX message_alert ON message (alert_id)",
+    """
+    CREATE TABLE channel (
+        name TEXT PRIMARY KEY,
+        configured INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        since BIGINT NOT NULL,             -- when the state began
+        failures INTEGER NOT NULL,         -- failed attempts in a row
+        alerted INTEGER NOT NULL,          -- the other channels were told
+        last_sent_at BIGINT,
+        last_error TEXT,                   -- our own words; never what a channel answered
+        version INTEGER NOT NULL           -- decides who won when two change the row
+    )
+    """,
+    """
+    CREATE TABLE delivery (
+        id {serial},
+        alert_id BIGINT NOT NULL,
+        channel TEXT NOT NULL,
+        state TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        next_attempt_at BIGINT,            -- NULL: none is owed
+        attempt_at BIGINT,                 -- the attempt whose outcome is not written down
+        claimed_until BIGINT,
+        claimed_by TEXT,
+        maybe_repeat INTEGER NOT NULL,     -- an earlier attempt may have arrived
+        sent_at BIGINT,
+        last_error TEXT,                   -- our own words; never what a channel answered
+        version INTEGER NOT NULL,          -- decides who won when two change the row
+        UNIQUE (alert_id, channel)
+    )
+    """,
+    "CREATE INDEX delivery_due ON delivery (state, channel, next_attempt_at)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+
+
+async def migrate(transaction: Transaction, serial: str) -> None:
+    """Bring the schema to this version's, in one transaction. Raises LedgerError if it is newer than that."""
+    await transaction.run("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
+    rows = await transaction.all("SELECT version FROM schema_version")
+    version = rows[0][0] if rows else 0
+    if version > len(MIGRATIONS):
+        raise LedgerError(
+            f"the store was written by a newer vmwatch (schema {version}, this one knows {len(MIGRATIONS)}): upgrade"
+        )
+    if version == len(MIGRATIONS):
+        return
+    for step in MIGRATIONS[version:]:
+        for statement in step:
+            await transaction.run(statement.format(serial=serial))
+    await transaction.run("DELETE FROM schema_version")
+    await transaction.run("INSERT INTO schema_version (version) VALUES (:version)", version=len(MIGRATIONS))

@@ -1,0 +1,271 @@
+"""The deliveries' part of the ledger: what is due, claims, settlements, and what people see of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from vmwatch.ledger.alerts import owe
+from vmwatch.ledger.engine import Engine, Row, Transaction
+from vmwatch.ledger.lines import Superseded
+from vmwatch.ledger.rows import CHANNEL, alert_from_json, assigned, cells, listed, value
+from vmwatch.models import (
+    Alert,
+    ChannelStanding,
+    ChannelState,
+    Delivery,
+    DeliveryState,
+    Duration,
+    Instant,
+    Kind,
+    Settlement,
+)
+
+_UNCLAIMED = "(claimed_until IS NULL OR claimed_until <= :now)"
+
+_CHANNELS_DUE = f"""
+SELECT DISTINCT channel FROM delivery WHERE state = 'pending' AND next_attempt_at <= :now AND {_UNCLAIMED}
+"""
+
+_CLAIM = f"""
+UPDATE delivery SET
+    attempts = attempts + 1, attempt_at = :now, next_attempt_at = :lease_end, claimed_until = :lease_end,
+    claimed_by = :me, version = version + 1,
+    maybe_repeat = CASE WHEN attempt_at IS NULL THEN maybe_repeat ELSE 1 END
+WHERE id = (
+    SELECT id FROM delivery
+    WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now AND {_UNCLAIMED}
+      AND (:only IS NULL OR alert_id = :only)
+    ORDER BY next_attempt_at, id LIMIT 1
+)
+RETURNING id, alert_id, channel, attempts, maybe_repeat, version
+"""
+_FACTS = "SELECT facts, created_at FROM alert WHERE id = :alert"
+
+_SETTLE = """
+UPDATE delivery SET
+    state = :state, next_attempt_at = :next_attempt_at, sent_at = :sent_at, last_error = :last_error,
+    maybe_repeat = :maybe_repeat, attempt_at = NULL, claimed_until = NULL, version = version + 1
+WHERE id = :id AND version = :version
+"""
+_SENT_ANYWAY = """
+UPDATE delivery SET state = 'sent', next_attempt_at = NULL, sent_at = :sent_at, last_error = NULL,
+    attempt_at = NULL, claimed_until = NULL, version = version + 1
+WHERE id = :id
+"""
+
+_CHANNEL = f"SELECT {listed(CHANNEL)} FROM channel WHERE name = :name"
+_CHANNEL_CHANGED = tuple(name for name in CHANNEL if name not in ("name", "version"))
+_CHANGE_CHANNEL = f"""
+UPDATE channel SET {assigned(_CHANNEL_CHANGED)}, version = version + 1 WHERE name = :name AND version = :version
+"""
+_CONFIGURE = """
+INSERT INTO channel (name, configured, state, since, failures, alerted, version)
+VALUES (:name, 1, 'ok', :now, 0, 0, 0) ON CONFLICT (name) DO UPDATE SET configured = 1
+"""
+_FORGET_ALL = "UPDATE channel SET configured = 0"
+
+_ALL_DUE = """
+UPDATE delivery SET next_attempt_at = :now, version = version + 1
+WHERE state = 'pending' AND channel = :channel AND next_attempt_at > :now AND claimed_until IS NULL
+"""
+
+_LISTING = """
+SELECT d.id, d.alert_id, a.kind, l.name, m.id, d.channel, d.state, d.attempts, d.next_attempt_at, d.sent_at,
+       d.last_error, a.created_at
+FROM delivery d JOIN alert a ON a.id = d.alert_id LEFT JOIN line l ON l.number = a.number
+LEFT JOIN message m ON m.alert_id = a.id AND a.kind = 'voicemail.new'
+"""
+_OUTBOX = f"{_LISTING} WHERE (:all = 1 OR d.state IN ('pending', 'dead')) ORDER BY d.id DESC LIMIT :most"
+_OF_ALERT = f"{_LISTING} WHERE d.alert_id = :alert ORDER BY d.id"
+
+_RETRY = """
+UPDATE delivery SET state = 'pending', next_attempt_at = :now, version = version + 1
+WHERE id = :id AND (state = 'dead' OR (state = 'pending' AND claimed_until IS NULL))
+"""
+_DROP = """
+UPDATE delivery SET state = 'withdrawn', next_attempt_at = NULL, version = version + 1
+WHERE id = :id AND state IN ('pending', 'dead')
+"""
+_DEAD = "SELECT id FROM delivery WHERE state = 'dead' ORDER BY id"
+
+_DROP_CLAIMS = """
+UPDATE delivery SET next_attempt_at = attempt_at, claimed_until = NULL
+WHERE state = 'pending' AND claimed_until IS NOT NULL AND claimed_by LIKE 'daemon-%'
+"""
+
+_EXPIRE = f"""
+UPDATE delivery SET state = 'dead', next_attempt_at = NULL, version = version + 1,
+    last_error = COALESCE(last_error, 'never attempted: the channel is not configured')
+WHERE state = 'pending' AND {_UNCLAIMED}
+  AND alert_id IN (SELECT id FROM alert WHERE created_at <= :created_before)
+"""
+
+_CHANNEL_LISTING = f"""
+SELECT {listed(CHANNEL, "c.")},
+    (SELECT COUNT(*) FROM delivery d WHERE d.channel = c.name AND d.state = 'pending'),
+    (SELECT COUNT(*) FROM delivery d WHERE d.channel = c.name AND d.state = 'dead')
+FROM channel c WHERE c.configured = 1 ORDER BY c.name
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A delivery as people see it; `line` is a name, `message` an id where the alert is about one message."""
+
+    id: int
+    alert_id: int
+    kind: Kind
+    line: str | None
+    message: str | None
+    channel: str
+    state: DeliveryState
+    attempts: int
+    next_attempt_at: Instant | None
+    sent_at: Instant | None
+    last_error: str | None
+    created_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelView:
+    standing: ChannelStanding
+    pending: int
+    dead: int
+
+
+class Outbox:
+    def __init__(self, engine: Engine, me: str) -> None:
+        self._engine = engine
+        self._me = me
+
+    async def channels_due(self, now: Instant) -> frozenset[str]:
+        """The channels that a delivery is due on."""
+        return frozenset(row[0] for row in await self._engine.read(_CHANNELS_DUE, now=now))
+
+    async def claim(
+        self, channel: str, now: Instant, lease: Duration, only_alert: int | None = None
+    ) -> Delivery | None:
+        """The channel's longest due delivery, its attempt written down; None if there is none."""
+
+        async def work(transaction: Transaction) -> Delivery | None:
+            rows = await transaction.all(
+                _CLAIM, channel=channel, now=now, lease_end=now + lease, me=self._me, only=only_alert
+            )
+            return await _delivery(transaction, rows[0]) if rows else None
+
+        return await self._engine.write(work)
+
+    async def settle(self, settlement: Settlement, now: Instant) -> bool:
+        """Keep what an attempt came to; False if the channel's row was changed since it was read.
+
+        Where the delivery itself was changed meanwhile (withdrawn, retried, dropped), that stands, unless the
+        alert was sent: what was sent is never sent again.
+        """
+
+        async def work(transaction: Transaction) -> None:
+            await _settle_channel(transaction, settlement, now)
+            await _settle_delivery(transaction, settlement)
+            for alert in settlement.alerts:
+                await owe(transaction, alert, now)
+
+        try:
+            await self._engine.write(work)
+        except Superseded:
+            return False
+        return True
+
+    async def owe(self, alert: Alert, now: Instant) -> int:
+        """Write down an alert that a person asked for; returns its id."""
+
+        async def work(transaction: Transaction) -> int:
+            return await owe(transaction, alert, now)
+
+        return await self._engine.write(work)
+
+    async def channel(self, name: str) -> ChannelStanding:
+        rows = await self._engine.read(_CHANNEL, name=name)
+        return value(ChannelStanding, rows[0]) if rows else ChannelStanding(name)
+
+    async def channels(self) -> tuple[ChannelView, ...]:
+        """Every configured channel, by name, with what is pending and dead on it."""
+        rows = await self._engine.read(_CHANNEL_LISTING)
+        return tuple(ChannelView(value(ChannelStanding, row[:-2]), row[-2], row[-1]) for row in rows)
+
+    async def listing(self, *, everything: bool, most: int) -> tuple[Owed, ...]:
+        """Deliveries, the latest first: pending and dead ones, or everything."""
+        return _owed(await self._engine.read(_OUTBOX, all=int(everything), most=most))
+
+    async def of_alert(self, alert_id: int) -> tuple[Owed, ...]:
+        return _owed(await self._engine.read(_OF_ALERT, alert=alert_id))
+
+    async def dead(self) -> tuple[int, ...]:
+        return tuple(row[0] for row in await self._engine.read(_DEAD))
+
+    async def retry(self, ids: Sequence[int], now: Instant) -> tuple[int, ...]:
+        """Make deliveries due now; returns the ids of those that could be (pending or dead, not under way)."""
+        return await self._each(_RETRY, ids, now)
+
+    async def drop(self, ids: Sequence[int], now: Instant) -> tuple[int, ...]:
+        """Withdraw deliveries; returns the ids of those that could be (pending or dead)."""
+        return await self._each(_DROP, ids, now)
+
+    async def _each(self, sql: str, ids: Sequence[int], now: Instant) -> tuple[int, ...]:
+        async def work(transaction: Transaction) -> tuple[int, ...]:
+            return tuple([id_ for id_ in ids if await transaction.run(sql, id=id_, now=now)])
+
+        return await self._engine.write(work)
+
+    async def expire(self, now: Instant, give_up_after: Duration) -> int:
+        """Call dead what nobody could attempt in time (its channel is gone); returns how many."""
+
+        async def work(transaction: Transaction) -> int:
+            return await transaction.run(_EXPIRE, now=now, created_before=now - give_up_after)
+
+        return await self._engine.write(work)
+
+
+async def configure(transaction: Transaction, names: Iterable[str], now: Instant) -> None:
+    """Keep which channels there are; what is pending on one that has gone stays until it is back, or given up."""
+    await transaction.run(_FORGET_ALL)
+    await transaction.many(_CONFIGURE, [{"name": name, "now": now} for name in names])
+
+
+async def _delivery(transaction: Transaction, row: Row) -> Delivery:
+    id_, alert_id, channel, attempts, maybe_repeat, version = row
+    facts, created_at = (await transaction.all(_FACTS, alert=alert_id))[0]
+    alert = alert_from_json(facts)
+    return Delivery(id_, channel, alert, created_at, attempts, bool(maybe_repeat), version)
+
+
+async def _settle_channel(transaction: Transaction, settlement: Settlement, now: Instant) -> None:
+    after = settlement.channel_after
+    if await transaction.run(_CHANGE_CHANNEL, **cells(after)) != 1:
+        raise Superseded
+    if settlement.channel_before.state is ChannelState.FAILING and after.state is ChannelState.OK:
+        await transaction.run(_ALL_DUE, channel=after.name, now=now)
+
+
+async def _settle_delivery(transaction: Transaction, settlement: Settlement) -> None:
+    delivery = settlement.delivery
+    settled = await transaction.run(
+        _SETTLE,
+        id=delivery.id,
+        version=delivery.version,
+        state=settlement.state.value,
+        next_attempt_at=settlement.next_attempt_at,
+        sent_at=settlement.sent_at,
+        last_error=settlement.last_error,
+        maybe_repeat=int(settlement.maybe_repeat),
+    )
+    if not settled and settlement.state is DeliveryState.SENT:
+        await transaction.run(_SENT_ANYWAY, id=delivery.id, sent_at=settlement.sent_at)
+
+
+def _owed(rows: Iterable[Row]) -> tuple[Owed, ...]:
+    return tuple(Owed(*row[:2], Kind(row[2]), *row[3:6], DeliveryState(row[6]), *row[7:]) for row in rows)
+
+
+async def drop_dead_claims(transaction: Transaction) -> None:
+    """End the claims of earlier daemons: their attempts may have arrived, so what is due now may be a repeat."""
+    await transaction.run(_DROP_CLAIMS)
