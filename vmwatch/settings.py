@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import SplitResult, urlsplit
 
 import phonenumbers
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    model_validator,
+)
 
 from vmwatch.models import DAY, HOUR, MINUTE, SECOND, Duration, Kind, Recipient
 
@@ -14,9 +27,14 @@ _UNITS = {"ms": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _PIN = re.compile(r"[0-9]{4,10}")
+_NAME = re.compile(r"[a-z0-9_]+")
+_LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+_SQLITE = "sqlite:///"
 _GROUPS = frozenset(kind.group for kind in Kind)
 _KINDS = frozenset(kind.value for kind in Kind)
 LONGEST: Duration = 36_500 * DAY
+LONGEST_LABEL = 80
+"""Characters."""
 
 
 def duration(value: Any) -> Duration:
@@ -35,26 +53,44 @@ def duration(value: Any) -> Duration:
 def _seconds(value: int | float | str) -> float:
     try:
         return float(value)
+    except OverflowError:
+        return float("inf")
     except ValueError:
         raise ValueError('must be a duration such as "90s", "5m" or "1h30m", or a number of seconds') from None
 
 
-def _at_least(least: Duration, words: str) -> Any:
+def spelled(span: Duration) -> str:
+    """Milliseconds as people write them: `"1h30m"`. `duration` reads it back."""
+    parts = []
+    for unit, size in sorted(_UNITS.items(), key=lambda unit: -unit[1]):
+        count, span = divmod(span, size)
+        parts += [f"{count}{unit}"] if count else []
+    return "".join(parts) or "0s"
+
+
+def _at_least(least: Duration, words: str) -> Callable[[Any], Duration]:
     def bounded(value: Any) -> Duration:
         found = duration(value)
         if found < least:
             raise ValueError(f"must be at least {words}")
         return found
 
-    return BeforeValidator(bounded)
+    return bounded
 
 
 def _e164(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"\+[1-9][0-9]{4,14}", value):
         raise ValueError('must be a number in E.164 form, like "+4571919998"')
-    if not phonenumbers.is_possible_number(phonenumbers.parse(value)):
+    if not _is_possible(value):
         raise ValueError("is not a possible phone number: check its country code and its length")
     return value
+
+
+def _is_possible(number: str) -> bool:
+    try:
+        return phonenumbers.is_possible_number(phonenumbers.parse(number))
+    except phonenumbers.NumberParseException:
+        return False
 
 
 def _pin(value: Any) -> SecretStr:
@@ -65,14 +101,89 @@ def _pin(value: Any) -> SecretStr:
 
 
 def _event(value: Any) -> str:
-    if value not in _GROUPS | _KINDS:
+    if not isinstance(value, str) or value not in _GROUPS | _KINDS:
         raise ValueError(f"must be one of {', '.join(sorted(_GROUPS | _KINDS))}")
-    return str(value)
+    return value
 
 
-Span = Annotated[Duration, BeforeValidator(duration)]
-Wait = Annotated[Duration, _at_least(1, "1ms")]
-Interval = Annotated[Duration, _at_least(SECOND, '"1s": every poll is a login')]
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value) or "__" in value:
+        raise ValueError("a name is made of a-z, 0-9 and _ (never two _ in a row)")
+    return value
+
+
+def _label(value: str) -> str:
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in value):
+        raise ValueError("must not have control characters or line breaks")
+    if len(value) > LONGEST_LABEL:
+        raise ValueError(f"must be at most {LONGEST_LABEL} characters")
+    return value.strip()
+
+
+def _not_empty(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+def _base_url(value: str) -> str:
+    parts = _split(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError('must be a URL such as "https://operator.example.com"')
+    if "@" in parts.netloc:
+        raise ValueError("must not have a user name or a password")
+    if "?" in value or "#" in value:
+        raise ValueError("must not have a query or a fragment")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("must be https, for the PIN travels in the URL (http only for 127.0.0.1, ::1 or localhost)")
+    return value.rstrip("/")
+
+
+def _split(url: str) -> SplitResult:
+    """Raises ValueError with a sentence; urllib's own words would repeat the URL."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # read only to have it checked
+    except ValueError:
+        raise ValueError("has an impossible host or port") from None
+    if not url.isprintable() or " " in url or "\\" in url:
+        raise ValueError("must not have blanks, backslashes or control characters")
+    return parts
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return any(ip_address(host) in network for network in _LOOPBACK)
+    except ValueError:
+        return host == "localhost"
+
+
+def _store_url(value: str) -> str:
+    if value.startswith(("postgres:", "postgresql:", "postgresql+")):
+        raise ValueError('this version has SQLite only: "sqlite:///vmwatch.db"')
+    if not value.startswith(_SQLITE) or not value.isprintable():
+        raise ValueError('must be like "sqlite:///vmwatch.db"')
+    file = value.removeprefix(_SQLITE)
+    if not file or file.endswith(("/", "/.", "/..")) or file in (".", "..", ":memory:"):
+        raise ValueError("must name a file")
+    if "?" in file:
+        raise ValueError('takes no options after "?"')
+    return value
+
+
+_SPELLED = PlainSerializer(spelled, return_type=str, when_used="json")
+_HIDDEN = PlainSerializer(lambda _: "<secret>", return_type=str, when_used="json")
+
+Span = Annotated[Duration, BeforeValidator(duration), _SPELLED]
+Wait = Annotated[Duration, BeforeValidator(_at_least(1, "1ms")), _SPELLED]
+Interval = Annotated[Duration, BeforeValidator(_at_least(SECOND, '"1s": every poll is a login')), _SPELLED]
+Name = Annotated[str, BeforeValidator(_name)]
 
 
 class _Table(BaseModel):
@@ -102,16 +213,16 @@ class LockoutBackoff(Backoff):
 
 
 class Operator(_Table):
-    base_url: str = "https://api.telecomx.dk"
+    base_url: Annotated[str, AfterValidator(_base_url)] = "https://api.telecomx.dk"
     timeout: Wait = 20 * SECOND
     """One request, in total."""
-    concurrency: Annotated[int, Field(ge=1, le=1000)] = 20
+    concurrency: Annotated[int, BeforeValidator(_no_truth), Field(ge=1, le=1000)] = 20
     """Requests under way at once."""
 
 
 class Polling(_Table):
     interval: Interval = MINUTE
-    jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    jitter: Annotated[float, BeforeValidator(_no_truth), Field(ge=0, le=0.5)] = 0.1
     first_poll: Literal["summary", "each", "silent"] = "summary"
     error_backoff: ErrorBackoff = ErrorBackoff()
     lockout_backoff: LockoutBackoff = LockoutBackoff()
@@ -131,19 +242,19 @@ class DeliveryPolicy(_Table):
 
 
 class Store(_Table):
-    url: str = "sqlite:///vmwatch.db"
+    url: Annotated[str, AfterValidator(_store_url)] = "sqlite:///vmwatch.db"
     keep: Span = 365 * DAY
 
 
 class Channel(_Table):
-    url: SecretStr
+    url: Annotated[SecretStr, AfterValidator(_not_empty), _HIDDEN]
     events: tuple[Annotated[str, BeforeValidator(_event)], ...] = ("voicemail", "line", "channel")
 
 
 class Line(_Table):
     number: Annotated[str, BeforeValidator(_e164)]
-    pin: Annotated[SecretStr, BeforeValidator(_pin)]
-    label: str = ""
+    pin: Annotated[SecretStr, BeforeValidator(_pin), _HIDDEN]
+    label: Annotated[str, AfterValidator(_label)] = ""
     """What people see; `Settings.label_of` falls back to the name."""
     channels: tuple[str, ...] | None = None
     """None: every channel."""
@@ -159,8 +270,8 @@ class Settings(_Table):
     polling: Polling = Polling()
     delivery: DeliveryPolicy = DeliveryPolicy()
     store: Store = Store()
-    channels: dict[str, Channel] = {}
-    lines: dict[str, Line] = {}
+    channels: dict[Name, Channel] = {}
+    lines: dict[Name, Line] = {}
 
     def label_of(self, name: str) -> str:
         return self.lines[name].label or name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vmwatch.ledger.alerts import owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
@@ -263,7 +263,7 @@ async def _settle_delivery(transaction: Transaction, settlement: Settlement) -> 
 
 
 def _owed(rows: Iterable[Row]) -> tuple[Owed, ...]:
-    return tuple(Owed(*row[:2], Kind(row[2]), *row[3:6], DeliveryState(row[6]), *row[7:]) for row in rows)
+    return tuple(replace(Owed(*row), kind=Kind(row[2]), state=DeliveryState(row[6])) for row in rows)
 
 
 async def drop_dead_claims(transaction: Transaction) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, fields
 from enum import Enum
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from vmwatch.ledger.engine import Row
 from vmwatch.models import (
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 
 class _Dataclass(Protocol):
-    __dataclass_fields__: dict[str, Any]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
-def columns(kind: type[_Dataclass]) -> tuple[str, ...]:
+def columns(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
 
 
@@ -62,7 +62,7 @@ _FLAGS: dict[type[Any], frozenset[str]] = {
 
 def value(kind: type[T], row: Row) -> T:
     """The value that a row of its columns, in their order, stands for."""
-    return kind(*map(_reader(kind), columns(kind), row))  # type: ignore[arg-type]
+    return kind(*map(_reader(kind), columns(kind), row))
 
 
 def _reader(kind: type[Any]) -> Any:

@@ -112,7 +112,7 @@ class _SqliteTransaction:
             return cursor.rowcount
 
     async def many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> int:
-        async with self._connection.executemany(sql, rows) as cursor:  # type: ignore[arg-type]
+        async with self._connection.executemany(sql, rows) as cursor:
             return cursor.rowcount
 
 

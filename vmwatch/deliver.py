@@ -1,0 +1,140 @@
+"""Delivering: claim, send, judge, settle; one delivery at a time on each channel, channels side by side.
+
+A channel that hangs holds up nothing but itself. What was sent is marked after the send, never before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from datetime import tzinfo
+
+from vmwatch import decide, wording
+from vmwatch.channels import Channel
+from vmwatch.errors import LedgerError
+from vmwatch.heartbeat import Clock
+from vmwatch.ledger import Ledger
+from vmwatch.models import SECOND, ChannelState, Delivery, Duration, Receipt, Settlement
+from vmwatch.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LEASE_MARGIN: Duration = 10 * SECOND
+"""How much longer than an attempt may take a claim is good for."""
+SETTLE_AGAIN_S = 1.0
+
+
+class Deliverer:
+    """Sends what the outbox owes. Every channel's work is a task of `tasks`, whose owner ends them."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        tasks: asyncio.TaskGroup,
+        zone: tzinfo,
+        ring: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._tasks = tasks
+        self._zone = zone
+        self._ring = ring
+        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._stopping = False
+
+    def use(self, settings: Settings, channels: Mapping[str, Channel]) -> None:
+        """Send through these channels from the next delivery on."""
+        self._channels = channels
+        self._policy = settings.delivery
+        self._everyone = settings.recipients()
+
+    async def round(self) -> None:
+        """Set every idle channel to work that has something due. Raises LedgerError."""
+        if self._stopping:
+            return
+        for name in await self._ledger.outbox.channels_due(self._clock.now()):
+            if name in self._channels and name not in self._busy:
+                self._busy[name] = self._tasks.create_task(self._drain(name), name=f"deliver {name}")
+
+    async def idle(self) -> None:
+        """Wait until no channel is at work."""
+        while self._busy:
+            await asyncio.wait(self._busy.values())
+
+    async def stop(self, patience_s: float) -> None:
+        """Begin nothing more; let sends under way end, then cut off what still hangs."""
+        self._stopping = True
+        if self._busy:
+            await asyncio.wait(self._busy.values(), timeout=patience_s)
+        for task in self._busy.values():
+            task.cancel()
+        await self.idle()
+
+    async def _drain(self, name: str) -> None:
+        try:
+            while not self._stopping and name in self._channels and await self._next(name):
+                pass
+        except LedgerError as error:
+            log.error("channel %s: %s", name, error, extra={"channel": name})  # noqa: TRY400 - a sentence
+        finally:
+            del self._busy[name]
+
+    async def _next(self, name: str, only_alert: int | None = None) -> bool:
+        lease = self._policy.timeout + LEASE_MARGIN
+        delivery = await self._ledger.outbox.claim(name, self._clock.now(), lease, only_alert)
+        if delivery is None:
+            return False
+        await self._deliver(delivery)
+        return True
+
+    async def send_alert(self, alert_id: int, name: str) -> None:
+        """Send one alert on one channel now, if it is due there."""
+        await self._next(name, alert_id)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        text = wording.text(delivery.alert, self._zone, delivery.maybe_repeat)
+        receipt = await self._channels[delivery.channel].send(text, self._policy.timeout)
+        settlement = await self._settle(delivery, receipt)
+        _tell(settlement)
+        if settlement.alerts:
+            self._ring()
+
+    async def _settle(self, delivery: Delivery, receipt: Receipt) -> Settlement:
+        """Note what became of an attempt; it is kept until the ledger takes it, for it can't be asked again."""
+        while True:
+            try:
+                channel = await self._ledger.outbox.channel(delivery.channel)
+                settlement = decide.after_delivery(
+                    delivery, receipt, channel, self._clock.moment(), self._policy, self._everyone
+                )
+                if await self._ledger.outbox.settle(settlement, self._clock.now()):
+                    return settlement
+            except LedgerError as error:
+                log.error("channel %s: can't be noted: %s", delivery.channel, error)  # noqa: TRY400 - a sentence
+                await asyncio.sleep(SETTLE_AGAIN_S)
+
+
+def _tell(settlement: Settlement) -> None:
+    """Say once that a channel fails and once that it is back; an unchanged failure is whispered."""
+    delivery, before, after = settlement.delivery, settlement.channel_before, settlement.channel_after
+    changed = before.state is not after.state or before.last_error != after.last_error
+    level = logging.DEBUG
+    if settlement.sent_at is not None:
+        level = logging.INFO
+    elif changed:
+        level = logging.WARNING
+    detail = f" ({settlement.last_error})" if settlement.last_error else ""
+    back = ", channel is back" if before.state is ChannelState.FAILING and after.state is ChannelState.OK else ""
+    log.log(
+        level,
+        "channel %s: %s %s, attempt %d%s%s",
+        after.name,
+        delivery.alert.kind,
+        settlement.state,
+        delivery.attempts,
+        detail,
+        back,
+        extra={"channel": after.name, "reason": settlement.state.value},
+    )

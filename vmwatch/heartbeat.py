@@ -1,0 +1,107 @@
+"""The clock and the heartbeat: APScheduler looks at the ledger once a second, and does the chores once an hour.
+
+The schedule itself lives in the ledger. Everything that decides gets its `Moment` from the clock here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.base import BaseTrigger
+
+from vmwatch.models import SECOND, Duration, Instant, Moment
+
+BEAT_S = 1.0
+LATE_S = 2.5
+"""A heartbeat that is this late was stopped by a clock set back; it is started again."""
+CHORES_EVERY_S = 3600.0
+STEP: Duration = 5 * SECOND
+"""A wall clock that departs from the steady one by more than this was set; less is left to the waits."""
+
+Ring = Callable[[], None]
+
+
+class Clock:
+    """The wall clock, the randomness for jitter, and a watch over the wall clock's being set."""
+
+    def __init__(self) -> None:
+        self._offset = self._wall_minus_steady()
+
+    def now(self) -> Instant:
+        return time.time_ns() // 1_000_000
+
+    def moment(self) -> Moment:
+        return Moment(self.now(), random.uniform(-1, 1))  # noqa: S311 - jitter keeps no secret
+
+    def step(self) -> Duration:
+        """By how much the wall clock was set since the last call: 0, or more than STEP either way.
+
+        A computer that slept did not have its clock set: the steady clock counts sleep too.
+        """
+        offset = self._wall_minus_steady()
+        departed = offset - self._offset
+        if abs(departed) <= STEP:
+            return 0
+        self._offset = offset
+        return departed
+
+    def _wall_minus_steady(self) -> Duration:
+        return self.now() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+class Heartbeat:
+    """Calls `beat` once a second and `chores` once an hour, whatever is done to the computer's clock.
+
+    Both only ring for somebody else's work: APScheduler would swallow what the work raises.
+    """
+
+    def __init__(self, beat: Ring, chores: Ring) -> None:
+        self._beat = beat
+        self._chores = chores
+        self._last = time.monotonic()
+        # Misfires are never skipped, and a backlog of them is one run.
+        defaults = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        self._scheduler = AsyncIOScheduler(timezone=UTC, job_defaults=defaults)
+        self._beating = self._scheduler.add_job(self._on_beat, _Every(BEAT_S))
+        self._scheduler.add_job(self._on_chores, _Every(CHORES_EVERY_S))
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        self._scheduler.start()
+        try:
+            while True:
+                await asyncio.sleep(BEAT_S)
+                self._start_again_if_late()
+        finally:
+            self._scheduler.shutdown(wait=False)
+
+    async def _on_beat(self) -> None:
+        self._last = time.monotonic()
+        self._beat()
+
+    async def _on_chores(self) -> None:
+        self._chores()
+
+    def _start_again_if_late(self) -> None:
+        """APScheduler waits for the wall clock: set back by an hour, it would stand still for an hour."""
+        if time.monotonic() - self._last > LATE_S:
+            self._beating.modify(next_run_time=datetime.now(UTC))
+
+
+class _Every(BaseTrigger):  # type: ignore[misc] # APScheduler ships no types
+    """A steady pace from now on: a clock set forward by days leaves no million of missed runs to count."""
+
+    def __init__(self, seconds: float) -> None:
+        self._pace = timedelta(seconds=seconds)
+
+    def get_next_fire_time(self, previous_fire_time: Any, now: datetime) -> datetime:
+        if previous_fire_time is None:
+            return now
+        following: datetime = previous_fire_time + self._pace
+        return following if following > now - self._pace else now + self._pace

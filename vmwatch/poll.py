@@ -1,0 +1,169 @@
+"""Rounds of polling: which lines are due, how many there is room for, and their claims. `attempt` makes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+
+from vmwatch import decide
+from vmwatch.attempt import Attempts, Login
+from vmwatch.errors import Trouble
+from vmwatch.heartbeat import Clock
+from vmwatch.ledger import Ledger, QuietNote
+from vmwatch.models import SECOND, Duration, Instant, LineState, OperatorStanding, Reason, Standing
+from vmwatch.settings import Settings
+from vmwatch.telecomx import Telecomx
+
+LEASE_MARGIN: Duration = 10 * SECOND
+"""How much longer than a request may take a claim is good for."""
+NOTES_KEPT: Duration = 300 * SECOND
+"""A quiet poll's note waits this long, at most, for another line's commit to take it along."""
+NO_LIMIT = -1
+
+
+class Poller:
+    """Polls the lines of one configuration. Every attempt is a task of `tasks`, whose owner ends them.
+
+    `ring` is called when there is more to do before the next heartbeat.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        attempts: Attempts,
+        tasks: asyncio.TaskGroup,
+        ring: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._attempts = attempts
+        self._tasks = tasks
+        self._ring = ring
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._unsettled: set[str] = set()
+        self._notes: dict[str, QuietNote] = {}
+        self._crowded = False
+
+    def use(self, settings: Settings, operator: Telecomx) -> None:
+        """Poll the lines of these settings from the next round on; attempts under way end with the old ones."""
+        self._operator = operator
+        self._concurrency = settings.operator.concurrency
+        self._lease = settings.operator.timeout + LEASE_MARGIN
+        self._logins = {
+            line.number: Login(line.pin.get_secret_value(), decide.rules_of(settings, name))
+            for name, line in settings.lines.items()
+        }
+
+    async def round(self, only: frozenset[str] | None = None) -> None:
+        """Begin to poll what is due (of `only`, by number), as far as there is room.
+
+        Raises LedgerError; what could not be written down was not begun.
+        """
+        now = self._clock.now()
+        due = await self._due(now, only)
+        claims = [self._claimed(standing, now) for standing in due if standing.attempt_at is None]
+        if claims or self._notes_are_old(now):
+            await self._begin(claims, now)
+        for standing in due:
+            if standing.attempt_at is not None:
+                self._start(standing, self._mourn(standing))
+
+    async def idle(self) -> None:
+        """Wait until nothing is under way."""
+        while self._under_way:
+            await asyncio.wait(self._under_way.values())
+
+    async def flush(self) -> None:
+        """Write down what quiet polls left to note. Raises LedgerError."""
+        if self._notes:
+            await self._begin([], self._clock.now())
+
+    async def stop(self, patience_s: float) -> None:
+        """Let attempts under way come to their verdicts, then cut off what still hangs."""
+        if self._under_way:
+            await asyncio.wait(self._under_way.values(), timeout=patience_s)
+        for task in self._under_way.values():
+            task.cancel()
+        await self.idle()
+
+    def _claimed(self, standing: Standing, now: Instant) -> Standing:
+        moment = replace(self._clock.moment(), now=now)
+        return decide.claimed(standing, moment, self._logins[standing.number].rules, self._lease)
+
+    async def _begin(self, claims: list[Standing], now: Instant) -> None:
+        # The attempt is written down before it is made: a crash loop cannot spend a second one.
+        taken = dict(self._notes)
+        won = await self._ledger.lines.claim(claims, taken.values(), now)
+        self._notes = {number: note for number, note in self._notes.items() if taken.get(number) is not note}
+        for standing in won:
+            self._start(standing, self._attempt(standing))
+
+    def _start(self, standing: Standing, work: Coroutine[None, None, None]) -> None:
+        number = standing.number
+        task = self._tasks.create_task(work, name=f"poll {standing.name}")
+        self._under_way[number] = task
+        if standing.state is not LineState.OK:
+            self._unsettled.add(number)
+        task.add_done_callback(lambda _: self._ended(number))
+
+    def _ended(self, number: str) -> None:
+        del self._under_way[number]
+        self._unsettled.discard(number)
+        if self._crowded:
+            self._ring()
+
+    async def _attempt(self, claim: Standing) -> None:
+        note = await self._attempts.make(claim, self._logins[claim.number], self._operator)
+        if note is not None:
+            self._notes[claim.number] = note
+
+    async def _mourn(self, standing: Standing) -> None:
+        """A claim ran out and nobody wrote down what came of it: whoever made the attempt died."""
+        await self._attempts.judge(standing, Trouble(Reason.ATTEMPT_LOST), self._logins[standing.number])
+        self._ring()
+
+    async def _due(self, now: Instant, only: frozenset[str] | None) -> list[Standing]:
+        operator = await self._ledger.lines.operator()
+        self._attempts.block_is_open = operator.failures > 0
+        if decide.is_blocked(operator, now):
+            return []
+        room, unsettled_room = self._room(operator)
+        unsettled = await self._pick(now, only, unsettled_room, settled=False)
+        settled = await self._pick(now, only, room - len(unsettled), settled=True)
+        self._crowded = len(unsettled) + len(settled) >= min(room, unsettled_room)
+        return unsettled + settled
+
+    def _room(self, operator: OperatorStanding) -> tuple[int, int]:
+        """How many attempts may begin, and how many of those on lines that were not read well the last time.
+
+        The latter share half of the room, so that lines which hang never hold up the others. Where the operator
+        blocked this machine's address before, one line asks for all.
+        """
+        if operator.failures:
+            alone = 0 if self._under_way else 1
+            return alone, alone
+        room = self._concurrency - len(self._under_way)
+        return room, min(room, max(1, self._concurrency // 2) - len(self._unsettled))
+
+    async def _pick(self, now: Instant, only: frozenset[str] | None, room: int, *, settled: bool) -> list[Standing]:
+        if room <= 0:
+            return []
+        most = room + len(self._under_way) if only is None else NO_LIMIT
+        due = await self._ledger.lines.due(now, settled=settled, most=most)
+        return [self._as_noted(standing) for standing in due if self._may_start(standing, only)][:room]
+
+    def _may_start(self, standing: Standing, only: frozenset[str] | None) -> bool:
+        number = standing.number
+        return number in self._logins and number not in self._under_way and (only is None or number in only)
+
+    def _as_noted(self, standing: Standing) -> Standing:
+        """The standing as it will be once its quiet poll's note is written down."""
+        note = self._notes.get(standing.number)
+        if note is None or note.attempt_at != standing.attempt_at:
+            return standing
+        return replace(standing, attempt_at=None, last_success_at=note.last_success_at)
+
+    def _notes_are_old(self, now: Instant) -> bool:
+        return any(now - note.last_success_at > NOTES_KEPT for note in self._notes.values())
