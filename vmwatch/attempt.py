@@ -64,8 +64,8 @@ class Attempts:
 
     def _is_quiet(self, claim: Standing, digest: bytes) -> bool:
         """Whether this is the last answer again, and of a kind that changes nothing when it is repeated."""
-        settled = claim.state is LineState.OK and not claim.doubts and not self.block_is_open
-        return settled and self._answered.get(claim.number) == digest
+        settled = claim.state is LineState.OK and claim.trusted and not claim.doubts and not self.block_is_open
+        return settled and claim.asked_at is None and self._answered.get(claim.number) == digest
 
     async def judge(self, claim: Standing, answer: Mailbox | Trouble, login: Login) -> Decision | None:
         """Record what an answer comes to. Whoever changed the line meanwhile was first: it is judged anew.

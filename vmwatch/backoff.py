@@ -24,8 +24,8 @@ def next_slot(number: str, now: Instant, interval: Duration, jitter: float, spre
     never adds up to a drift: each poll is moved by up to half of `jitter` off its grid point, each wait
     between two polls therefore by up to `jitter`. Only the wait after a start or a back-off is shorter.
     """
-    half = jitter / 2
+    half = int(interval * jitter / 2)  # whole, as all that follows: rounded down, a poll at its earliest came twice
     phase = crc32(number.encode()) % interval
-    latest = now + interval * (1 + half)
-    slot = phase + int((latest - phase) // interval) * interval
-    return max(now + 1, int(slot + half * spread * interval))
+    latest = now + interval + half
+    slot = latest - (latest - phase) % interval
+    return slot + round(half * spread)

@@ -21,6 +21,7 @@ from vmwatch.ledger import Ledger
 from vmwatch.models import Decision, LineState, Standing
 from vmwatch.poll import Poller
 from vmwatch.settings import Operator, Settings
+from vmwatch.tasks import group
 from vmwatch.telecomx import Telecomx
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class Daemon:
             await self._ledger.become_daemon(__version__, self._clock.now())
             self._stack = stack
             await self._straighten_clock()
-            async with asyncio.TaskGroup() as tasks:
+            async with group() as tasks:
                 attempts = Attempts(self._ledger, self._clock, self._observe)
                 self._poller = Poller(self._ledger, self._clock, attempts, tasks, self._bell.set)
                 self._deliverer = Deliverer(self._ledger, self._clock, tasks, self._zone, self._bell.set)
@@ -77,7 +78,7 @@ class Daemon:
         side = [tasks.create_task(loop) for loop in (heartbeat.run(), self._rounds(), self._reloads(), self._tidy())]
         with self._signals():
             systemd.notify("READY=1", self._status_line())
-            log.info("watching %d lines, alerting %d channels", *self._counts())
+            log.info("watching %d line(s), alerting %d channel(s)", *self._counts())
             await self._stop.wait()
         log.info("stopping")
         systemd.notify("STOPPING=1")
@@ -147,7 +148,7 @@ class Daemon:
             log.warning("store.url was changed: that takes effect when vmwatch is started again")
         await self._use(loaded.settings)
         self._loaded = loaded
-        log.info("the configuration was read again: %d lines, %d channels", *self._counts())
+        log.info("the configuration was read again: %d line(s), %d channel(s)", *self._counts())
 
     async def _tidy(self) -> None:
         while True:

@@ -73,6 +73,7 @@ class Deliverer:
         await self.idle()
 
     async def _drain(self, name: str) -> None:
+        """Send what is due on a channel, until one attempt fails: the rest waits for the next heartbeat at least."""
         try:
             while not self._stopping and name in self._channels and await self._next(name):
                 pass
@@ -82,24 +83,25 @@ class Deliverer:
             del self._busy[name]
 
     async def _next(self, name: str, only_alert: int | None = None) -> bool:
+        """Whether something was due, and was sent."""
         lease = self._policy.timeout + LEASE_MARGIN
         delivery = await self._ledger.outbox.claim(name, self._clock.now(), lease, only_alert)
         if delivery is None:
             return False
-        await self._deliver(delivery)
-        return True
+        return await self._deliver(delivery)
 
     async def send_alert(self, alert_id: int, name: str) -> None:
         """Send one alert on one channel now, if it is due there."""
         await self._next(name, alert_id)
 
-    async def _deliver(self, delivery: Delivery) -> None:
+    async def _deliver(self, delivery: Delivery) -> bool:
         text = wording.text(delivery.alert, self._zone, delivery.maybe_repeat)
         receipt = await self._channels[delivery.channel].send(text, self._policy.timeout)
         settlement = await self._settle(delivery, receipt)
         _tell(settlement)
         if settlement.alerts:
             self._ring()
+        return settlement.sent_at is not None
 
     async def _settle(self, delivery: Delivery, receipt: Receipt) -> Settlement:
         """Note what became of an attempt; it is kept until the ledger takes it, for it can't be asked again."""

@@ -68,8 +68,8 @@ class Heartbeat:
         # Misfires are never skipped, and a backlog of them is one run.
         defaults = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         self._scheduler = AsyncIOScheduler(timezone=UTC, job_defaults=defaults)
-        self._beating = self._scheduler.add_job(self._on_beat, _Every(BEAT_S))
-        self._scheduler.add_job(self._on_chores, _Every(CHORES_EVERY_S))
+        rounds = {self._on_beat: BEAT_S, self._on_chores: CHORES_EVERY_S}
+        self._jobs = [self._scheduler.add_job(ring, _Every(pace)) for ring, pace in rounds.items()]
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -91,7 +91,8 @@ class Heartbeat:
     def _start_again_if_late(self) -> None:
         """APScheduler waits for the wall clock: set back by an hour, it would stand still for an hour."""
         if time.monotonic() - self._last > LATE_S:
-            self._beating.modify(next_run_time=datetime.now(UTC))
+            for job in self._jobs:
+                job.modify(next_run_time=datetime.now(UTC))
 
 
 class _Every(BaseTrigger):  # type: ignore[misc] # APScheduler ships no types

@@ -194,6 +194,8 @@ class Standing:
     """The trouble people were last alerted to and that is not over."""
     attempt_at: Instant | None = None
     """When the attempt was written down whose verdict is not; it also names the claim."""
+    asked_at: Instant | None = None
+    """Since when a person waits for an answer: it is recorded even if it is the last one again."""
     claimed_until: Instant | None = None
     last_poll_at: Instant | None = None
     last_success_at: Instant | None = None

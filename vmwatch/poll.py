@@ -56,8 +56,8 @@ class Poller:
             for name, line in settings.lines.items()
         }
 
-    async def round(self, only: frozenset[str] | None = None) -> None:
-        """Begin to poll what is due (of `only`, by number), as far as there is room.
+    async def round(self, only: frozenset[str] | None = None) -> int:
+        """Begin to poll what is due (of `only`, by number), as far as there is room; returns how many lines.
 
         Raises LedgerError; what could not be written down was not begun.
         """
@@ -69,6 +69,7 @@ class Poller:
         for standing in due:
             if standing.attempt_at is not None:
                 self._start(standing, self._mourn(standing))
+        return len(due)
 
     async def idle(self) -> None:
         """Wait until nothing is under way."""

@@ -58,7 +58,7 @@ def configured(standing: Standing | None, wanted: Standing, now: Instant, interv
 
 def _with_changed_pin(standing: Standing, pin_tag: int, now: Instant) -> Standing:
     # The attempt under way, if there is one, was made with the old PIN: its verdict says nothing of this one.
-    renewed = replace(standing, pin_tag=pin_tag, trusted=False, doubts=0, attempt_at=None)
+    renewed = replace(standing, pin_tag=pin_tag, trusted=False, doubts=0, attempt_at=None, asked_at=None)
     if standing.state is LineState.REJECTED:
         return moved(renewed, LineState.WAITING, Reason.PIN_CHANGED, now, next_poll_at=now, failures=0, detail="")
     if standing.doubts and standing.state is not LineState.LOCKED:
@@ -102,7 +102,7 @@ def obstacle(standing: Standing, operator: OperatorStanding, now: Instant) -> Re
 
 def asked(standing: Standing, now: Instant) -> Standing:
     """A person's "poll now"; ask `obstacle` first."""
-    return replace(standing, next_poll_at=now)
+    return replace(standing, next_poll_at=now, asked_at=now)
 
 
 def paused(standing: Standing, until: Instant, now: Instant) -> Standing:

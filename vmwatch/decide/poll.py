@@ -40,6 +40,9 @@ LONGEST_WAIT: Duration = DAY
 HIDES_VERDICT = frozenset({Reason.TIMEOUT, Reason.CONNECTION_LOST, Reason.GATEWAY_ERROR, Reason.ATTEMPT_LOST})
 """Troubles after which the operator may have counted a failed login without our hearing of it."""
 
+VERDICTS = frozenset({Reason.PIN_REJECTED, Reason.PIN_LOCKED, Reason.NOT_ENABLED, Reason.UNKNOWN_NUMBER})
+"""What the operator can only have said of a line to an address that it does not block."""
+
 _ALERT_OF_STATE = {
     LineState.LOCKED: Kind.LINE_LOCKED,
     LineState.REJECTED: Kind.LINE_REJECTED,
@@ -82,9 +85,10 @@ def after_poll(
 ) -> Decision:
     """What an answer, or the trouble that came instead, means for a line and for those who are to be told."""
     case = _Case(standing, operator, moment, rules)
-    if isinstance(answer, Trouble):
-        return _TROUBLES.get(answer.reason, _transient)(case, answer)
-    return _read(case, answer, known)
+    if not isinstance(answer, Trouble):
+        return _with_block_lifted(_read(case, answer, known), case)
+    decision = _TROUBLES.get(answer.reason, _transient)(case, answer)
+    return _with_block_lifted(decision, case) if answer.reason in VERDICTS else decision
 
 
 # ---- the mailbox was read ----
@@ -94,7 +98,7 @@ def _read(case: _Case, mailbox: Mailbox, known: Mapping[str, Remembered]) -> Dec
     fresh = tuple(message for message in mailbox.messages if message.id not in known)
     missed, left = absent(mailbox, known)
     first = case.standing.first_read_at is None
-    decision = Decision(
+    return Decision(
         reason=Reason.FIRST_SIGHT if first else Reason.NEW_MESSAGES if fresh else Reason.NOTHING_NEW,
         before=case.standing,
         after=_standing_after_reading(case, mailbox),
@@ -104,7 +108,6 @@ def _read(case: _Case, mailbox: Mailbox, known: Mapping[str, Remembered]) -> Dec
         left=left,
         alerts=_recovered(case) + voicemail_alerts(case.standing, fresh, case.rules, first=first),
     )
-    return _with_block_lifted(decision, case)
 
 
 def _standing_after_reading(case: _Case, mailbox: Mailbox) -> Standing:
@@ -118,6 +121,7 @@ def _standing_after_reading(case: _Case, mailbox: Mailbox) -> Standing:
         failing_since=None,
         alerted=None,
         attempt_at=None,
+        asked_at=None,
         claimed_until=None,
         last_success_at=now,
         first_read_at=standing.first_read_at or now,
@@ -132,7 +136,7 @@ def _recovered(case: _Case) -> tuple[Alert, ...]:
     standing = case.standing
     if standing.alerted is None:
         return ()
-    since = standing.failing_since or standing.since
+    since = standing.since if case.locked else standing.failing_since or standing.since
     return (line_alert(standing, case.rules.recipients, Kind.LINE_RECOVERED, standing.reason, since),)
 
 
@@ -140,13 +144,15 @@ def _recovered(case: _Case) -> tuple[Alert, ...]:
 
 
 def _verdict(case: _Case, state: LineState, reason: Reason, wait: Duration | None, failures: int) -> Decision:
-    """A state that people hear of once: when it begins, and again when the try that a person allowed ends in it."""
+    """A state that people hear of once, when it begins.
+
+    A rejected line is polled only because a person allowed a try: how that ends they always hear.
+    """
     kind = _ALERT_OF_STATE[state]
     after = _ended(case, state, reason, wait, failures=failures, failing_since=None, alerted=kind)
-    told = case.standing.alerted is kind and case.standing.state is not LineState.WAITING
+    told = case.standing.alerted is kind and state is not LineState.REJECTED
     alert = line_alert(after, case.rules.recipients, kind, reason, after.since, after.next_poll_at)
-    decision = Decision(reason, case.standing, after, alerts=() if told else (alert,))
-    return _with_block_lifted(decision, case)
+    return Decision(reason, case.standing, after, alerts=() if told else (alert,))
 
 
 def _rejected(case: _Case, trouble: Trouble) -> Decision:
@@ -180,7 +186,7 @@ def _ended(
     """The line after an attempt that brought trouble and whose claim is over."""
     next_poll_at = None if wait is None else case.now + wait
     standing = moved(case.standing, state, reason, case.now, detail=detail, next_poll_at=next_poll_at)
-    return replace(standing, attempt_at=None, claimed_until=None, **changes)  # type: ignore[arg-type]
+    return replace(standing, attempt_at=None, asked_at=None, claimed_until=None, **changes)  # type: ignore[arg-type]
 
 
 # ---- the operator blocks this machine's address, which concerns every line ----
@@ -203,11 +209,12 @@ def _blacklisted(case: _Case, trouble: Trouble) -> Decision:
 
 
 def _until(case: _Case, trouble: Trouble, until: Instant) -> Standing:
-    return _ended(case, _state_in_trouble(case), trouble.reason, until - case.now)
+    wait = max(until - case.now, _least_wait(case, trouble))
+    return _ended(case, _state_in_trouble(case), trouble.reason, wait)
 
 
 def _with_block_lifted(decision: Decision, case: _Case) -> Decision:
-    """Any answer about a line shows that this machine's address is no longer blocked."""
+    """An answer about a line shows that this machine's address is no longer blocked."""
     if not case.operator.failures or is_blocked(case.operator, case.now):
         return decision
     lifted = replace(case.operator, blocked_until=None, blocked_since=None, failures=0)
@@ -291,7 +298,8 @@ def _told_if_it_lasts(case: _Case, after: Standing, wait: Duration) -> Decision:
     """Transient trouble is worth one alert once it has lasted, or is known to last, for `unreachable_after`."""
     began = after.failing_since or case.now
     lasts = max(case.now - began, wait) >= case.rules.polling.unreachable_after
-    if not lasts or after.alerted is not None:
+    # A rejection that a person ended is no longer what keeps the line from being read.
+    if not lasts or after.alerted not in (None, Kind.LINE_REJECTED):
         return Decision(after.reason, case.standing, after)
     kind = Kind.LINE_UNREACHABLE
     alert = line_alert(after, case.rules.recipients, kind, after.reason, began, after.next_poll_at)

@@ -36,7 +36,6 @@ _KEEP_DAEMON = "INSERT INTO daemon (id, version, started_at) VALUES (:id, :versi
 _LATEST = """
 SELECT MAX(instant) FROM (
     SELECT MAX(last_poll_at) AS instant FROM line UNION ALL SELECT MAX(started_at) FROM daemon
-    UNION ALL SELECT MAX(sent_at) FROM delivery
 ) AS instants
 """
 

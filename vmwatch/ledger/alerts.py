@@ -6,6 +6,9 @@ from vmwatch.ledger.engine import Transaction
 from vmwatch.ledger.rows import alert_to_json
 from vmwatch.models import Alert, DeliveryState, Instant
 
+DROPPED = "dropped by a person"
+"""A delivery's last word that keeps it withdrawn, even if its message is in the box again."""
+
 _INSERT = "INSERT INTO alert (kind, number, facts, created_at) VALUES (:kind, :number, :facts, :now) RETURNING id"
 
 _OWE = """

@@ -7,7 +7,8 @@ from vmwatch.models import FOREVER, Duration
 
 _LINES = """
 UPDATE line SET
-    next_poll_at = next_poll_at + :by, claimed_until = claimed_until + :by, failing_since = failing_since + :by,
+    next_poll_at = next_poll_at + :by, last_poll_at = last_poll_at + :by, claimed_until = claimed_until + :by,
+    failing_since = failing_since + :by,
     paused_until = CASE WHEN paused_until = :forever THEN paused_until ELSE paused_until + :by END,
     version = version + 1
 """
@@ -23,7 +24,11 @@ WHERE id IN (SELECT alert_id FROM delivery WHERE state = 'pending')
 
 
 async def shift(transaction: Transaction, by: Duration) -> None:
-    """Move every instant that something waits for; what has happened keeps the time that it was given then."""
+    """Move every instant that something waits for; what has happened keeps the time that it was given then.
+
+    Only `last_poll_at` moves too: it tells the next start how far the clock had come (`Ledger.latest`), and
+    would otherwise have every start move the waits again.
+    """
     await transaction.run(_LINES, by=by, forever=FOREVER)
     await transaction.run(_OPERATOR, by=by)
     await transaction.run(_DELIVERIES, by=by)

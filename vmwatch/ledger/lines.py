@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vmwatch.ledger.alerts import owe
+from vmwatch.ledger.alerts import DROPPED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import LINE, OPERATOR, REMEMBERED, VOICEMAIL, assigned, cells, listed, value
 from vmwatch.models import Decision, Instant, OperatorStanding, Remembered, Standing, Voicemail
@@ -68,9 +68,9 @@ WHERE state = 'pending' AND alert_id IN (
     SELECT alert_id FROM message WHERE number = :number AND left_new_at = :now AND alert_id IS NOT NULL
 ) AND NOT EXISTS (SELECT 1 FROM message m WHERE m.alert_id = delivery.alert_id AND m.left_new_at IS NULL)
 """
-_OWE_AGAIN = """
+_OWE_AGAIN = f"""
 UPDATE delivery SET state = 'pending', next_attempt_at = :now, version = version + 1
-WHERE state = 'withdrawn' AND alert_id IN (
+WHERE state = 'withdrawn' AND COALESCE(last_error, '') <> '{DROPPED}' AND alert_id IN (
     SELECT alert_id FROM message WHERE number = :number AND left_new_at IS NULL AND alert_id IS NOT NULL
 )
 """

@@ -52,6 +52,7 @@ _FIRST = (
         failing_since BIGINT,
         alerted TEXT,                      -- the trouble that people were told of and that is not over
         attempt_at BIGINT,                 -- the attempt whose verdict is not written down; it names the claim
+        asked_at BIGINT,                   -- since when a person waits for the next answer
         claimed_until BIGINT,              -- a claim is a promise with an end
         claimed_by TEXT,                   -- the process that holds it
         last_poll_at BIGINT,

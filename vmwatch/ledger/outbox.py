@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from vmwatch.ledger.alerts import owe
+from vmwatch.ledger.alerts import DROPPED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.lines import Superseded
 from vmwatch.ledger.rows import CHANNEL, alert_from_json, assigned, cells, listed, value
@@ -57,7 +57,10 @@ WHERE id = :id
 _CHANNEL = f"SELECT {listed(CHANNEL)} FROM channel WHERE name = :name"
 _CHANNEL_CHANGED = tuple(name for name in CHANNEL if name not in ("name", "version"))
 _CHANGE_CHANNEL = f"""
-UPDATE channel SET {assigned(_CHANNEL_CHANGED)}, version = version + 1 WHERE name = :name AND version = :version
+INSERT INTO channel (name, configured, {listed(_CHANNEL_CHANGED)}, version)
+VALUES (:name, 0, {listed(_CHANNEL_CHANGED, ":")}, 1)
+ON CONFLICT (name) DO UPDATE SET {assigned(_CHANNEL_CHANGED)}, version = channel.version + 1
+WHERE channel.version = :version
 """
 _CONFIGURE = """
 INSERT INTO channel (name, configured, state, since, failures, alerted, version)
@@ -79,12 +82,12 @@ LEFT JOIN message m ON m.alert_id = a.id AND a.kind = 'voicemail.new'
 _OUTBOX = f"{_LISTING} WHERE (:all = 1 OR d.state IN ('pending', 'dead')) ORDER BY d.id DESC LIMIT :most"
 _OF_ALERT = f"{_LISTING} WHERE d.alert_id = :alert ORDER BY d.id"
 
-_RETRY = """
+_RETRY = f"""
 UPDATE delivery SET state = 'pending', next_attempt_at = :now, version = version + 1
-WHERE id = :id AND (state = 'dead' OR (state = 'pending' AND claimed_until IS NULL))
+WHERE id = :id AND (state = 'dead' OR (state = 'pending' AND {_UNCLAIMED}))
 """
-_DROP = """
-UPDATE delivery SET state = 'withdrawn', next_attempt_at = NULL, version = version + 1
+_DROP = f"""
+UPDATE delivery SET state = 'withdrawn', next_attempt_at = NULL, last_error = '{DROPPED}', version = version + 1
 WHERE id = :id AND state IN ('pending', 'dead')
 """
 _DEAD = "SELECT id FROM delivery WHERE state = 'dead' ORDER BY id"
@@ -98,6 +101,7 @@ _EXPIRE = f"""
 UPDATE delivery SET state = 'dead', next_attempt_at = NULL, version = version + 1,
     last_error = COALESCE(last_error, 'never attempted: the channel is not configured')
 WHERE state = 'pending' AND {_UNCLAIMED}
+  AND channel NOT IN (SELECT name FROM channel WHERE configured = 1)
   AND alert_id IN (SELECT id FROM alert WHERE created_at <= :created_before)
 """
 

@@ -157,7 +157,8 @@ def _told(path: Path) -> Any:
     try:
         yield
     except FileNotFoundError:
-        raise LedgerError(f"{path}: there is no store here yet; `vmwatch run` makes one") from None
+        missing = "there is no store here yet; `vmwatch run` makes one"
+        raise LedgerError(f"{path}: {missing if path.parent.is_dir() else 'its folder does not exist'}") from None
     except OSError as error:
         raise LedgerError(f"{path}: the store can't be opened: {error.strerror}") from None
     except sqlite3.DatabaseError as error:

@@ -1,0 +1,51 @@
+"""The command line. Everything heavy is imported by the verb that needs it: `vmwatch --version` is at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from importlib import import_module
+from typing import Any
+
+from vmwatch.cli.parser import Options, parser
+from vmwatch.errors import VmwatchError
+
+INTERRUPTED = 130
+_MODULES = {
+    "running": ("run", "demo", "simulate"),
+    "looking": ("status", "messages", "outbox"),
+    "acting": ("check", "poll", "pause", "resume", "test"),
+}
+
+Verb = Callable[[Options], Coroutine[Any, Any, int]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status that CONTRACT promises (0, 1, 2, 75 or 78)."""
+    options = parser().parse_args(arguments)
+    try:
+        status = _run(_verb(options.verb), options)
+        sys.stdout.flush()
+    except VmwatchError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - this is the command line
+        return error.status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has read enough (`| head`); Python must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def _run(verb: Verb, options: Options) -> int:
+    import asyncio
+
+    return asyncio.run(verb(options))
+
+
+def _verb(name: str) -> Verb:
+    module = next(module for module, verbs in _MODULES.items() if name in verbs)
+    verb: Verb = getattr(import_module(f"vmwatch.cli.{module}"), name)
+    return verb

@@ -1,0 +1,77 @@
+"""What the verbs share: the configuration, the ledger, finding a line, and showing things."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from vmwatch import config, logs
+from vmwatch.errors import UsageError
+from vmwatch.ledger import Ledger
+from vmwatch.models import Instant, Standing
+
+
+def place(named: str | None) -> Path:
+    return config.find(named, os.environ)
+
+
+def load(named: str | None) -> config.Loaded:
+    """The whole configuration, with the channels' URLs tried. Warnings go to standard error."""
+    from vmwatch.channels import objection
+
+    loaded = config.load(place(named), os.environ, objection)
+    # A verb tells its results itself; what it logs is what it could not do. `run` sets up a log of its own.
+    logs.set_up(logs.Redaction(loaded.secrets), level="error")
+    for warning in loaded.warnings:
+        say(f"warning: {warning}")
+    return loaded
+
+
+@asynccontextmanager
+async def store(named: str | None) -> AsyncIterator[Ledger]:
+    """The ledger that the configuration names; its secrets need not be readable for that."""
+    ledger = await Ledger.open(config.load_store(place(named), os.environ), create=False)
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+async def find_line(ledger: Ledger, wanted: str) -> Standing:
+    """The line of that name or number. Raises UsageError, which names those there are."""
+    standings = await ledger.lines.standings()
+    for standing in standings:
+        if wanted in (standing.name, standing.number):
+            return standing
+    names = ", ".join(standing.name for standing in standings) or "none: start `vmwatch run` once"
+    raise UsageError(f"{wanted}: there is no such line; the lines are {names}")
+
+
+def now() -> Instant:
+    from vmwatch.heartbeat import Clock
+
+    return Clock().now()
+
+
+def say(text: str) -> None:
+    """A sentence for the person at the terminal, on standard error."""
+    print(text, file=sys.stderr)  # noqa: T201 - this is the command line
+
+
+def out() -> Console:
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(shape: Any) -> None:
+    print(json.dumps(shape, ensure_ascii=False, indent=2))  # noqa: T201 - this is the command line
+
+
+def listed(words: Iterable[str]) -> str:
+    return ", ".join(words)

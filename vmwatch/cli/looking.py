@@ -1,0 +1,82 @@
+"""The verbs that only look: status, messages, outbox (which can also retry and drop)."""
+
+from __future__ import annotations
+
+from tzlocal import get_localzone
+
+from vmwatch import shapes
+from vmwatch.cli import desk, tables
+from vmwatch.cli.parser import Options
+from vmwatch.errors import UsageError
+from vmwatch.ledger import Ledger
+from vmwatch.models import ChannelState, DeliveryState
+
+
+async def status(options: Options) -> int:
+    async with desk.store(options.config) as ledger:
+        now = desk.now()
+        daemon = await ledger.daemon()
+        lines = await shapes.lines_shown(ledger, now)
+        channels = await ledger.outbox.channels()
+    if options.json:
+        desk.print_json(shapes.status(daemon, lines, channels))
+    else:
+        out = desk.out()
+        for part in (tables.daemon(daemon, now), tables.lines(lines, now), tables.channels(channels, now)):
+            out.print(part)
+        for sentence in tables.remarks(lines):
+            out.print(sentence, markup=False)
+    troubled = any(line.state in shapes.IN_TROUBLE for line in lines)
+    return int(troubled or any(view.standing.state is ChannelState.FAILING for view in channels))
+
+
+async def messages(options: Options) -> int:
+    async with desk.store(options.config) as ledger:
+        number = (await desk.find_line(ledger, options.line)).number if options.line else None
+        views = await ledger.messages.listing(number, new_only=options.new, most=options.limit)
+    if options.json:
+        desk.print_json([shapes.message(view) for view in views])
+    elif views:
+        desk.out().print(tables.messages(views, get_localzone()))
+    else:
+        desk.out().print("No voicemails seen.")
+    return 0
+
+
+async def outbox(options: Options) -> int:
+    async with desk.store(options.config) as ledger:
+        if options.act is not None:
+            return await _act(ledger, options)
+        owed = await ledger.outbox.listing(everything=options.all, most=options.limit)
+    if options.json:
+        desk.print_json([shapes.delivery(delivery) for delivery in owed])
+    elif owed:
+        desk.out().print(tables.outbox(owed, desk.now()))
+    else:
+        desk.out().print("Nothing is pending, nothing is dead.")
+    return int(any(delivery.state is DeliveryState.DEAD for delivery in owed))
+
+
+async def _act(ledger: Ledger, options: Options) -> int:
+    """`outbox retry [ID...]` (all dead ones without an id) and `outbox drop ID...`."""
+    ids = tuple(options.ids)
+    if options.act == "drop" and not ids:
+        raise UsageError("outbox drop: name the deliveries to give up, by their ids in `vmwatch outbox`")
+    if options.act == "retry":
+        done = await ledger.outbox.retry(ids or await ledger.outbox.dead(), desk.now())
+    else:
+        done = await ledger.outbox.drop(ids, desk.now())
+    refused = [id_ for id_ in ids if id_ not in done]
+    if options.json:
+        desk.print_json({"done": list(done), "refused": refused})
+    else:
+        _tell(options.act, done, refused)
+    return int(bool(refused))
+
+
+def _tell(act: str, done: tuple[int, ...], refused: list[int]) -> None:
+    outcome = "to be tried again now" if act == "retry" else "given up"
+    desk.out().print(f"{len(done)} {outcome}.")
+    if refused:
+        numbers = desk.listed(str(id_) for id_ in refused)
+        desk.say(f"not pending or dead, or under way just now: {numbers}")

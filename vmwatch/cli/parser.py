@@ -1,0 +1,98 @@
+"""What the command line understands."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from vmwatch import __version__
+
+_CONFIG = "the configuration file (default: $VMWATCH_CONFIG, ./config.toml, /etc/vmwatch/config.toml)"
+_LINE = "a line's name or number"
+
+
+def parser() -> argparse.ArgumentParser:
+    main = argparse.ArgumentParser(
+        prog="vmwatch",
+        description="Watches the voicemail boxes of your phone lines and tells you who called.",
+        epilog="Exit status: 0 done; 1 something asked about is in trouble; 2 wrong usage; "
+        "75 the store is in use or can't be opened; 78 the configuration is refused.",
+    )
+    main.add_argument("--version", action="version", version=f"vmwatch {__version__}")
+    main.add_argument("--config", metavar="FILE", help=_CONFIG)
+    verbs = _Verbs(main)
+    _running(verbs)
+    _looking(verbs)
+    _acting(verbs)
+    return main
+
+
+class _Verbs:
+    def __init__(self, main: argparse.ArgumentParser) -> None:
+        self._verbs = main.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def add(self, name: str, does: str, *, json: bool = False) -> argparse.ArgumentParser:
+        verb = self._verbs.add_parser(name, help=does, description=does[0].upper() + does[1:] + ".")
+        # Also understood behind the verb; SUPPRESS, so that leaving it out there does not undo it in front.
+        verb.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=_CONFIG)
+        if json:
+            verb.add_argument("--json", action="store_true", help="for scripts: JSON, times in UTC")
+        return verb
+
+
+def _running(verbs: _Verbs) -> None:
+    run = verbs.add("run", "the daemon, in the foreground")
+    run.add_argument("--log-format", choices=("text", "json"), default="text")
+    run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    demo = verbs.add("demo", "everything at once, with nothing to configure and nothing touched")
+    demo.add_argument("--seconds", type=_positive, metavar="N", help="stop by itself after N seconds")
+    simulate = verbs.add("simulate", "the simulated operator alone, to develop against")
+    simulate.add_argument("--port", type=_port, default=8479, metavar="P", help="on 127.0.0.1 (default: 8479)")
+
+
+def _looking(verbs: _Verbs) -> None:
+    verbs.add("status", "lines and channels, what is wrong, and since when", json=True)
+    messages = verbs.add("messages", "voicemails seen, the latest first", json=True)
+    messages.add_argument("--line", metavar="LINE", help=_LINE)
+    messages.add_argument("--new", action="store_true", help="only those that are still new")
+    messages.add_argument("--limit", type=_positive, default=50, metavar="N", help="at most N (default: 50)")
+    outbox = verbs.add("outbox", "deliveries that are pending or dead, and what is to become of them", json=True)
+    outbox.add_argument("--all", action="store_true", help="sent and withdrawn ones too")
+    outbox.add_argument("--limit", type=_positive, default=100, metavar="N", help="at most N (default: 100)")
+    outbox.add_argument("act", nargs="?", choices=("retry", "drop"), help="try again now (all dead ones) / give up")
+    outbox.add_argument("ids", nargs="*", type=_positive, metavar="ID", help="deliveries")
+
+
+def _acting(verbs: _Verbs) -> None:
+    check = verbs.add("check", "read the configuration as `run` would, and show what it comes to", json=True)
+    check.add_argument("--online", action="store_true", help="also poll each line once, with the same PIN safety")
+    poll = verbs.add("poll", "one round now, delivering what is due (for cron)", json=True)
+    poll.add_argument("lines", nargs="*", metavar="LINE", help=f"{_LINE} (default: all)")
+    pause = verbs.add("pause", "stop polling a line", json=True)
+    pause.add_argument("line", metavar="LINE", help=_LINE)
+    pause.add_argument("--for", dest="span", metavar="2h", help="go on by itself after this long")
+    resume = verbs.add("resume", "go on with a line; forgives a rejected PIN and allows one try", json=True)
+    resume.add_argument("line", metavar="LINE", help=_LINE)
+    test = verbs.add("test", "send a test alert and tell each channel's result", json=True)
+    test.add_argument("channels", nargs="*", metavar="CHANNEL", help="a channel's name (default: all)")
+
+
+def _positive(text: str) -> int:
+    return _between(text, 1, 10**9)
+
+
+def _port(text: str) -> int:
+    return _between(text, 0, 65535)
+
+
+def _between(text: str, least: int, most: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}")
+    return number
+
+
+Options = Any

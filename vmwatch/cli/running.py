@@ -1,0 +1,93 @@
+"""The verbs that go on until they are told to stop: run, demo, simulate."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+
+from tzlocal import get_localzone
+
+from vmwatch import logs
+from vmwatch.channels import prepare
+from vmwatch.cli import desk
+from vmwatch.cli.parser import Options
+from vmwatch.config import Loaded
+from vmwatch.daemon import Daemon
+from vmwatch.errors import VmwatchError
+
+log = logging.getLogger(__name__)
+
+CRASHED = 1
+SAMPLE_NUMBER, SAMPLE_PIN = "+4571919998", "1234"
+_INVITATION = """\
+The simulated operator listens on {base_url} (Ctrl-C ends it). It has one line, {number} with PIN {pin}.
+
+  [operator]
+  base_url = "{base_url}"
+
+  [lines.home]
+  number = "{number}"
+  pin = "{pin}"
+
+Leave another message:
+  curl -d '{{"number": "{number}", "caller": "+4520305071", "name": "Mette Sørensen", "length": 12}}' \\
+    {base_url}/_simulator/messages
+"""
+
+
+async def run(options: Options) -> int:
+    prepare()
+    loaded = desk.load(options.config)
+    redaction = logs.Redaction(loaded.secrets)
+    logs.set_up(redaction, options.log_format, options.log_level)
+
+    def load_again() -> Loaded:
+        again = desk.load(options.config)
+        redaction.add(again.secrets)
+        return again
+
+    return await _live(Daemon(loaded, load_again, get_localzone()))
+
+
+async def _live(daemon: Daemon) -> int:
+    try:
+        await daemon.run()
+    except VmwatchError:
+        raise
+    except Exception:
+        # The one supervisor: a part died, so the whole does, with its traceback behind the log's redaction.
+        log.critical("vmwatch stops because a part of it failed; this is a bug, please report it", exc_info=True)
+        return CRASHED
+    return 0
+
+
+async def demo(options: Options) -> int:
+    from vmwatch.demo import Demo
+
+    prepare()
+    logging.disable()  # The demo tells its own story.
+    await Demo(get_localzone()).run(options.seconds)
+    return 0
+
+
+async def simulate(options: Options) -> int:
+    from vmwatch.simulator import Simulator
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    simulator = Simulator()
+    try:
+        base_url = await simulator.start(port=options.port)
+    except OSError as error:
+        raise VmwatchError(f"127.0.0.1:{options.port} can't be listened on: {error.strerror}") from None
+    simulator.add_line(SAMPLE_NUMBER, SAMPLE_PIN)
+    simulator.leave(SAMPLE_NUMBER, caller="+4599778822", name="Donald Duck", length=37)
+    desk.out().print(_INVITATION.format(base_url=base_url, number=SAMPLE_NUMBER, pin=SAMPLE_PIN), markup=False)
+    try:
+        await stop.wait()
+    finally:
+        await simulator.stop()
+    return 0

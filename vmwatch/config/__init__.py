@@ -1,0 +1,131 @@
+"""The configuration: one TOML file, with values from the environment and from systemd's credentials above it.
+
+All of it is read and judged before anything is sent, and what is wrong with it is said in one run, a sentence
+each. `settings` says which keys there are and what each may hold.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from vmwatch.config.gather import gather
+from vmwatch.config.judge import ObjectToUrl, crosswise, judge, unwise
+from vmwatch.errors import ConfigError
+from vmwatch.settings import Settings, Store
+
+__all__ = ["Loaded", "ObjectToUrl", "find", "load", "load_store", "redacted"]
+
+_UNNAMED = (Path("config.toml"), Path("/etc/vmwatch/config.toml"))
+_SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An accepted configuration."""
+
+    settings: Settings
+    path: Path | None
+    """The TOML file, as it was named; None where there is none."""
+    store_url: str
+    """With an absolute path: `sqlite:////var/lib/vmwatch/vmwatch.db`."""
+    warnings: tuple[str, ...] = ()
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    """Every PIN and every channel's URL in plain text, for logs to leave out."""
+
+
+class _StoreAlone(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    store: Store = Store()
+
+
+def find(named: str | None, environ: Mapping[str, str]) -> Path:
+    """The file that --config or $VMWATCH_CONFIG names, else ./config.toml, else /etc/vmwatch/config.toml.
+
+    Raises ConfigError if a named file is missing or if there is none at all.
+    """
+    if named is not None:
+        return _existing(Path(named), "--config")
+    if environ.get("VMWATCH_CONFIG"):
+        return _existing(Path(environ["VMWATCH_CONFIG"]), "$VMWATCH_CONFIG")
+    for path in _UNNAMED:
+        if _is_there(path):
+            return path
+    looked = " and ".join(str(path) for path in _UNNAMED)
+    raise ConfigError(
+        (
+            f"no configuration: looked for {looked}; copy config.example.toml to ./config.toml and change it, "
+            "name another file with --config, or try vmwatch without one: vmwatch demo",
+        )
+    )
+
+
+def _existing(path: Path, named_by: str) -> Path:
+    if not _is_there(path):
+        raise ConfigError((f"{path}: there is no such file, but {named_by} names it",))
+    return path
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something of that name, if only something that can't be read: `load` says so then."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
+
+
+def load(path: Path, environ: Mapping[str, str], object_to_url: ObjectToUrl) -> Loaded:
+    """Reads and judges the whole configuration. Raises ConfigError with every objection.
+
+    `object_to_url` returns None for a channel's URL that can be used and stands for one target, else words to
+    follow the key, without the URL in them.
+    """
+    gathered = gather(path, environ)
+    settings = judge(gathered, Settings, crosswise(gathered, object_to_url))
+    return Loaded(
+        settings=settings,
+        path=path,
+        store_url=_absolute(settings.store.url, path, environ),
+        warnings=tuple(unwise(gathered, settings)),
+        secrets=frozenset(_secrets(settings)),
+    )
+
+
+def load_store(path: Path, environ: Mapping[str, str]) -> str:
+    """The store's URL with an absolute path, without asking for PINs or channels. Raises ConfigError."""
+    alone = judge(gather(path, environ, only="store"), _StoreAlone, iter(()))
+    return _absolute(alone.store.url, path, environ)
+
+
+def redacted(loaded: Loaded) -> dict[str, Any]:
+    """The configuration in effect, as a person would write it out in full, `<secret>` for secrets."""
+    settings = loaded.settings
+    full: dict[str, Any] = settings.model_dump(mode="json")
+    full["store"]["url"] = loaded.store_url
+    for name, line in full["lines"].items():
+        line["label"] = settings.label_of(name)
+        line["channels"] = [recipient.name for recipient in settings.recipients_of(name)]
+        line["interval"] = line["interval"] or full["polling"]["interval"]
+    return full
+
+
+def _secrets(settings: Settings) -> Iterator[str]:
+    for line in settings.lines.values():
+        yield line.pin.get_secret_value()
+    for channel in settings.channels.values():
+        yield channel.url.get_secret_value()
+
+
+def _absolute(url: str, config: Path, environ: Mapping[str, str]) -> str:
+    """A relative file lies in the state directory that systemd gives (the first, of several), else beside `config`."""
+    state = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    folder = Path(state) if state else config.parent
+    return f"{_SQLITE}/{os.path.abspath(folder / url.removeprefix(_SQLITE)).lstrip('/')}"

@@ -1,0 +1,138 @@
+"""Everything at once: the simulated operator, two lines, the daemon, and two channels that end on this terminal.
+
+Callers leave messages. The office's PIN is wrong, so it costs one login and then waits for a person. The pager
+is broken at first; its alerts wait for it. Nothing outside a temporary folder is touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, tzinfo
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+from rich.markup import escape
+
+from vmwatch import wording
+from vmwatch.config import Loaded
+from vmwatch.daemon import Daemon
+from vmwatch.models import Decision
+from vmwatch.settings import Settings
+from vmwatch.simulator import Simulator, random_caller
+from vmwatch.terminal import Terminal
+
+HOME, OFFICE = "+4571919998", "+4571919999"
+PAGER_MENDED_AFTER_S = 9.0
+BETWEEN_CALLS_S = (2.0, 5.0)
+HEARD_EVERY = 3
+"""Every third message is listened to, so that it is no longer new."""
+
+
+class Demo:
+    def __init__(self, zone: tzinfo) -> None:
+        self._zone = zone
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._random = Random()  # noqa: S311 - who calls next is no secret
+        self._simulator = Simulator()
+        self._left: list[str] = []
+        self._shown = 0
+
+    async def run(self, seconds: int | None) -> None:
+        """Until Ctrl-C, or for so many seconds."""
+        with TemporaryDirectory(prefix="vmwatch-demo-") as folder:
+            async with self._simulator, Terminal(self._show) as terminal:
+                self._prepare()
+                terminal.broken.add("pager")
+                loaded = Loaded(self._settings(terminal), None, f"sqlite:///{Path(folder) / 'vmwatch.db'}")
+                daemon = Daemon(loaded, lambda: loaded, self._zone, self._narrate)
+                async with self._story(terminal, daemon, seconds):
+                    await daemon.run()
+        self._sum_up()
+
+    def _prepare(self) -> None:
+        self._simulator.add_line(HOME, "1234")
+        self._simulator.add_line(OFFICE, "4321")
+        for _ in range(2):
+            self._call()
+        self._say("[bold]vmwatch demo[/]: a simulated operator, two lines, two channels. Ctrl-C ends it.")
+
+    def _settings(self, terminal: Terminal) -> Settings:
+        configuration = {
+            "operator": {"base_url": self._simulator.base_url},
+            "polling": {"interval": "1s"},
+            "delivery": {"retry": {"initial": "1s", "max": "4s"}},
+            "lines": {
+                "home": {"number": HOME, "pin": "1234", "label": "Home"},
+                "office": {"number": OFFICE, "pin": "0000", "label": "Office"},
+            },
+            "channels": {"phone": {"url": terminal.url("phone")}, "pager": {"url": terminal.url("pager")}},
+        }
+        return Settings.model_validate(configuration)
+
+    # ---- what happens meanwhile ----
+
+    @asynccontextmanager
+    async def _story(self, terminal: Terminal, daemon: Daemon, seconds: int | None) -> AsyncIterator[None]:
+        acts = [self._calls(), self._mend(terminal)] + ([self._end(daemon, seconds)] if seconds else [])
+        tasks = [asyncio.create_task(act) for act in acts]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _calls(self) -> None:
+        while True:
+            await asyncio.sleep(self._random.uniform(*BETWEEN_CALLS_S))
+            self._call()
+            if len(self._left) % HEARD_EVERY == 0:
+                self._simulator.hear(HOME, self._left[-2])
+                self._say("  [dim]…somebody listens to a message[/]")
+
+    def _call(self) -> None:
+        caller = random_caller(self._random)
+        length = self._random.randint(3, 90)
+        self._left.append(self._simulator.leave(HOME, caller=caller.number, name=caller.name, length=length))
+        who = caller.name or caller.number or "somebody withheld"
+        self._say(f"  [dim]…{escape(who)} leaves a message of {length} s on Home[/]")
+
+    async def _mend(self, terminal: Terminal) -> None:
+        await asyncio.sleep(PAGER_MENDED_AFTER_S)
+        terminal.broken.discard("pager")
+        self._say("  [dim]…the pager works again: what was owed to it goes out now[/]")
+
+    async def _end(self, daemon: Daemon, seconds: int) -> None:
+        await asyncio.sleep(seconds)
+        daemon.stop()
+
+    # ---- what is shown ----
+
+    def _narrate(self, decision: Decision) -> None:
+        after = decision.after
+        if decision.before.state is not after.state:
+            self._say(f"  [cyan]{after.label}: {decision.before.state} → {after.state}[/], {_why(decision)}")
+        if decision.left:
+            self._say(f"  [cyan]{after.label}: {len(decision.left)} no longer new[/]")
+
+    def _show(self, channel: str, title: str, body: str) -> None:
+        self._shown += 1
+        self._say(f"[bold green]{channel:>6}[/] │ [bold]{escape(title)}[/]")
+        for line in body.splitlines():
+            self._console.print(f"                 │ {escape(line)}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(f"{datetime.now(self._zone):%H:%M:%S} {text}")
+
+    def _sum_up(self) -> None:
+        spent = len(self._simulator.logins(OFFICE))
+        self._say(f"{len(self._left)} voicemails left, {self._shown} alerts shown.")
+        self._say(f"The office's wrong PIN cost {spent} login; the operator would lock the line after three.")
+
+
+def _why(decision: Decision) -> str:
+    return wording.REASONS[decision.after.reason]

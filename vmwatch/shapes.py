@@ -1,0 +1,109 @@
+"""What people and their scripts see of the ledger: the JSON shapes of `status`, `messages` and `outbox`.
+
+Times are UTC, ISO 8601 with `Z`; keys are promised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from vmwatch import decide
+from vmwatch.ledger import ChannelView, DaemonView, Ledger, MessageView, Owed
+from vmwatch.models import Instant, LineState, OperatorStanding, Standing
+
+IN_TROUBLE = frozenset(
+    {
+        LineState.FAILING,
+        LineState.LOCKED,
+        LineState.REJECTED,
+        LineState.NOT_ENABLED,
+        LineState.UNKNOWN_NUMBER,
+    }
+)
+
+Shape = dict[str, Any]
+
+
+def iso(instant: Instant | None) -> str | None:
+    if instant is None:
+        return None
+    return datetime.fromtimestamp(instant / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+async def lines_shown(ledger: Ledger, now: Instant) -> tuple[Standing, ...]:
+    """Every configured line as people see it: with a pause or the operator's block over its own state."""
+    operator: OperatorStanding = await ledger.lines.operator()
+    return tuple(decide.shown(standing, operator, now) for standing in await ledger.lines.standings())
+
+
+def status(daemon: DaemonView, lines: Iterable[Standing], channels: Iterable[ChannelView]) -> Shape:
+    return {
+        "daemon": {"running": daemon.running, "since": iso(daemon.since), "version": daemon.version},
+        "lines": [line(standing) for standing in lines],
+        "channels": [channel(view) for view in channels],
+    }
+
+
+def line(standing: Standing) -> Shape:
+    return {
+        "name": standing.name,
+        "label": standing.label,
+        "number": standing.number,
+        "state": standing.state.value,
+        "reason": standing.reason.value,
+        "detail": standing.detail or None,
+        "since": iso(standing.since),
+        "last_poll_at": iso(standing.last_poll_at),
+        "last_success_at": iso(standing.last_success_at),
+        "next_poll_at": iso(standing.next_poll_at),
+        "failures": standing.failures,
+        "new": standing.new,
+        "old": standing.old,
+        "saved": standing.saved,
+    }
+
+
+def channel(view: ChannelView) -> Shape:
+    return {
+        "name": view.standing.name,
+        "state": view.standing.state.value,
+        "pending": view.pending,
+        "dead": view.dead,
+        "last_sent_at": iso(view.standing.last_sent_at),
+        "last_error": view.standing.last_error,
+    }
+
+
+def message(view: MessageView) -> Shape:
+    voicemail = view.voicemail
+    return {
+        "line": view.line,
+        "id": voicemail.id,
+        "caller": voicemail.caller,
+        "caller_name": voicemail.caller_name,
+        "called": voicemail.called,
+        "call_id": voicemail.call_id,
+        "received_at": iso(voicemail.received_at),
+        "length": voicemail.length,
+        "first_seen_at": iso(view.first_seen_at),
+        "left_new_at": iso(view.left_new_at),
+        "box": voicemail.box,
+        "played": voicemail.played,
+    }
+
+
+def delivery(owed: Owed) -> Shape:
+    return {
+        "id": owed.id,
+        "kind": owed.kind.value,
+        "line": owed.line,
+        "message": owed.message,
+        "channel": owed.channel,
+        "state": owed.state.value,
+        "attempts": owed.attempts,
+        "next_attempt_at": iso(owed.next_attempt_at),
+        "sent_at": iso(owed.sent_at),
+        "last_error": owed.last_error,
+    }
