@@ -13,6 +13,7 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from textwrap import wrap
 
 from rich.console import Console
 from rich.markup import escape
@@ -30,6 +31,7 @@ PAGER_MENDED_AFTER_S = 9.0
 BETWEEN_CALLS_S = (2.0, 5.0)
 HEARD_EVERY = 3
 """Every third message is listened to, so that it is no longer new."""
+_MARGIN = " " * 17 + "│ "
 
 
 class Demo:
@@ -56,9 +58,9 @@ class Demo:
     def _prepare(self) -> None:
         self._simulator.add_line(HOME, "1234")
         self._simulator.add_line(OFFICE, "4321")
+        self._say("[bold]vmwatch demo[/]: a simulated operator, two lines, two channels. Ctrl-C ends it.")
         for _ in range(2):
             self._call()
-        self._say("[bold]vmwatch demo[/]: a simulated operator, two lines, two channels. Ctrl-C ends it.")
 
     def _settings(self, terminal: Terminal) -> Settings:
         configuration = {
@@ -122,8 +124,10 @@ class Demo:
     def _show(self, channel: str, title: str, body: str) -> None:
         self._shown += 1
         self._say(f"[bold green]{channel:>6}[/] │ [bold]{escape(title)}[/]")
+        width = max(40, self._console.width - len(_MARGIN))
         for line in body.splitlines():
-            self._console.print(f"                 │ {escape(line)}")
+            for part in wrap(line, width):
+                self._console.print(f"{_MARGIN}{escape(part)}")
 
     def _say(self, text: str) -> None:
         self._console.print(f"{datetime.now(self._zone):%H:%M:%S} {text}")
