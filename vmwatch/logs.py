@@ -20,7 +20,8 @@ Format = Literal["text", "json"]
 
 # A PIN always stands behind a number in the operator's path, whoever printed it and however it was quoted.
 _PATH = re.compile(r"((?:\+|%2B)?[0-9]{6,15}(?:/|%2F))[0-9]{4,10}(?![0-9])", re.IGNORECASE)
-_CHATTY = ("apscheduler", "aiosqlite", "asyncio", "aiohttp", "apprise", "urllib3")
+# Apprise's own are shut in `channels`, which reads them.
+_CHATTY = ("apscheduler", "aiosqlite", "asyncio", "aiohttp")
 
 
 class Redaction:

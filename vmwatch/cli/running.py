@@ -66,7 +66,7 @@ async def demo(options: Options) -> int:
     from vmwatch.demo import Demo
 
     prepare()
-    logging.disable()  # The demo tells its own story.
+    logging.getLogger("vmwatch").setLevel(logging.CRITICAL)  # The demo tells its own story.
     await Demo(get_localzone()).run(options.seconds)
     return 0
 
