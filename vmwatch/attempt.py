@@ -28,6 +28,8 @@ class Login:
     """What it takes to ask for one line, and the rules its answers are judged by."""
 
     pin: str
+    pin_tag: int
+    """As `pins.tag` has it: a line whose standing has another one waits for another PIN."""
     rules: decide.Rules
 
     def __repr__(self) -> str:
@@ -89,11 +91,13 @@ class Attempts:
         return decide.after_poll(standing, operator, answer, known, self._clock.moment(), login.rules)
 
     async def _recorded(self, decision: Decision) -> bool:
+        level = logging.ERROR
         while True:
             try:
                 return await self._ledger.lines.record(decision, self._clock.now())
             except LedgerError as error:
-                log.error("%s: can't be recorded: %s", decision.after.name, error)  # noqa: TRY400 - a sentence
+                log.log(level, "%s: can't be recorded yet: %s", decision.after.name, error)
+                level = logging.DEBUG  # It may last for hours.
                 await asyncio.sleep(RECORD_AGAIN_S)
 
     def _tell(self, decision: Decision) -> None:

@@ -7,14 +7,18 @@ paces (sleeps) per object; pacing is the outbox's business.
 
 **What callers wrote.** Apprise 2.2, told that a body is text, converts it to the plug-in's format: HTML is
 escaped, Markdown gets backslashes, text stays. It converts the title in the same way only where the service has
-none and the title becomes the body's first line; a title with a field of its own stays as it is. It leaves `<`
-in Markdown, `@mentions` everywhere, and it takes for text what Discord, Mattermost and others draw as markup
-whatever it is called. What is added here, to title and body alike, per channel:
+none and the title becomes the body's first line; a title with a field of its own stays as it is. It leaves
+`@mentions` everywhere, and it takes for text what Discord, Mattermost and others draw as markup whatever it is
+called. Where the plug-in's format is Markdown, Apprise is told that the body is Markdown already: its backslashes
+would be read aloud, mailed and put into pagers by services that pass the text on. What is added here, to title
+and body alike, per channel:
 
 - text (e-mail, SMS, ntfy, webhooks): nothing, the characters stay;
-- HTML (Telegram, some mail): an invisible space inside `@name` and `http://`: nobody is called, nothing links;
+- HTML (Telegram, some mail): an invisible space inside `@name`, `http://` and `www.`: nobody is called, nothing links;
 - Markdown, and the services that draw markup in what is called text: the same, and the full-width twin of each
-  character that could become active. Not backslashes: Slack, Google Chat and WhatsApp do not know them.
+  character that could become active; no line begins a list or underlines a heading, no `&amp;` becomes another
+  character. Not backslashes: Slack, Google Chat and WhatsApp do not know them;
+- Markdown: two blanks end a line, which would else run into the next.
 
 A line break in a title never becomes a mail header: titles are made one line here, whatever a plug-in does.
 
@@ -38,6 +42,7 @@ import traceback
 from collections.abc import Iterator
 
 import apprise
+import urllib3
 import urllib3.exceptions
 from apprise.plugins.base import NotifyBase
 from apprise.utils.parse import parse_urls
@@ -67,11 +72,19 @@ _DRAWS_MARKUP = re.compile(
 
 _ZERO_WIDTH = "\u200b"
 _FULL_WIDTH = {ord(sign): ord(sign) + 0xFEE0 for sign in "#*<>[\\]_`|~"}
+_LINK = re.compile(r"(?<=:)(?=//)|(?<=\bwww)(?=\.)", re.IGNORECASE)
+_BLOCK = re.compile(r"^ *(?=(?:[-+]|[0-9]{1,9}[.)])(?: |$)|(?:-+|=+) *$)", re.MULTILINE)
+"""Where Markdown would begin a list, or take the line above for a heading."""
+_REFERENCE = re.compile(r"&(?=#?\w)")
+_CALL = re.compile(r"\((?=(?:met|rol|chn)\))")
+"""How KOOK calls people: `(met)all(met)`."""
 
 
 def prepare() -> None:
     """Imports Apprise's plug-ins, which blocks for a quarter of a second, and shuts its loggers. Before READY."""
     _seclude()
+    # It names the host, which for some services is the secret; whoever wrote `?verify=no` knows.
+    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     apprise.Apprise.instantiate("json://localhost")
 
 
@@ -156,7 +169,7 @@ def attempt(plugin: NotifyBase, text: Text, timeout: Duration) -> Receipt:
     sender = apprise.Apprise(asset=plugin.asset)
     sender.add(plugin)
     said = harmless(text, plugin)
-    with sender.notify(body=said.body, title=said.title, body_format=apprise.NotifyFormat.TEXT) as result:
+    with sender.notify(body=said.body, title=said.title, body_format=_format(plugin)) as result:
         if result:
             return Receipt(Outcome.SENT)
         return _refusal([entry.message for entry in result.logs()])
@@ -203,16 +216,28 @@ def _bound(plugin: NotifyBase, timeout: Duration) -> None:
 def harmless(text: Text, plugin: NotifyBase) -> Text:
     """The text with nothing in it that the channel's service would act on; see the module's own words."""
     title = " ".join(text.title.split())
-    format_ = plugin.resolve_format(apprise.NotifyFormat.TEXT)
-    if format_ is apprise.NotifyFormat.MARKDOWN or any(map(_DRAWS_MARKUP.fullmatch, _protocols(plugin))):
-        return Text(_inert(title).translate(_FULL_WIDTH), _inert(text.body).translate(_FULL_WIDTH))
-    if format_ is apprise.NotifyFormat.HTML:
+    if _format(plugin) is apprise.NotifyFormat.MARKDOWN:
+        return Text(_inert_markup(title), _inert_markup(text.body).replace("\n", "  \n"))
+    if any(map(_DRAWS_MARKUP.fullmatch, _protocols(plugin))):
+        return Text(_inert_markup(title), _inert_markup(text.body))
+    if plugin.resolve_format(apprise.NotifyFormat.TEXT) is apprise.NotifyFormat.HTML:
         return Text(_inert(title), _inert(text.body))
     return Text(title, text.body)
 
 
+def _format(plugin: NotifyBase) -> apprise.NotifyFormat:
+    """What Apprise is told that the text is: Markdown where nothing else would do, else text."""
+    markdown = apprise.NotifyFormat.MARKDOWN
+    return markdown if plugin.resolve_format(apprise.NotifyFormat.TEXT) is markdown else apprise.NotifyFormat.TEXT
+
+
 def _inert(text: str) -> str:
-    return text.replace("@", "@" + _ZERO_WIDTH).replace("://", ":" + _ZERO_WIDTH + "//")
+    return _LINK.sub(_ZERO_WIDTH, text.replace("@", "@" + _ZERO_WIDTH))
+
+
+def _inert_markup(text: str) -> str:
+    text = _BLOCK.sub(_ZERO_WIDTH, _inert(text).translate(_FULL_WIDTH))
+    return _CALL.sub("(" + _ZERO_WIDTH, _REFERENCE.sub("&" + _ZERO_WIDTH, text))
 
 
 def _protocols(plugin: NotifyBase) -> list[str]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from datetime import tzinfo
 
-from vmwatch import __version__, systemd
+from vmwatch import __version__, signals, systemd
 from vmwatch.adopt import adopt
 from vmwatch.attempt import Attempts, Observer
 from vmwatch.channels import Channel
@@ -18,9 +17,10 @@ from vmwatch.deliver import Deliverer
 from vmwatch.errors import ConfigError, LedgerError
 from vmwatch.heartbeat import Clock, Heartbeat
 from vmwatch.ledger import Ledger
-from vmwatch.models import Decision, LineState, Standing
+from vmwatch.models import SECOND, Decision, LineState, Standing
 from vmwatch.poll import Poller
 from vmwatch.settings import Operator, Settings
+from vmwatch.store_trouble import StoreTrouble
 from vmwatch.tasks import group
 from vmwatch.telecomx import Telecomx
 
@@ -35,23 +35,31 @@ Load = Callable[[], Loaded]
 class Daemon:
     """Watches the lines of one configuration until told to stop. `load` reads the configuration again (SIGHUP)."""
 
-    def __init__(self, loaded: Loaded, load: Load, zone: tzinfo, observe: Observer = lambda _: None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        load: Load,
+        zone: tzinfo,
+        observe: Observer = lambda _: None,
+        clock: Clock | None = None,
+    ) -> None:
         self._loaded = loaded
         self._load = load
         self._zone = zone
         self._observe_too = observe
-        self._clock = Clock()
+        self._clock = clock or Clock()
         self._bell = asyncio.Event()
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._chores = asyncio.Event()
-        self._unwell: LedgerError | None = None
         self._clients: dict[Operator, Telecomx] = {}
         self._troubles: dict[str, str] = {}
 
     async def run(self) -> None:
         """Run until SIGTERM, SIGINT or `stop`. Raises LedgerError if the store can't be had."""
+        acts = dict.fromkeys(signals.STOP, self._stop.set) | {signals.RELOAD: self._reload.set}
         async with AsyncExitStack() as stack:
+            stack.enter_context(signals.heard(acts))
             self._ledger = await Ledger.open(self._loaded.store_url, create=True, role="daemon")
             stack.push_async_callback(self._ledger.close)
             await self._ledger.become_daemon(__version__, self._clock.now())
@@ -61,6 +69,7 @@ class Daemon:
                 attempts = Attempts(self._ledger, self._clock, self._observe)
                 self._poller = Poller(self._ledger, self._clock, attempts, tasks, self._bell.set)
                 self._deliverer = Deliverer(self._ledger, self._clock, tasks, self._zone, self._bell.set)
+                self._store = StoreTrouble(self._ledger, self._clock, tasks, self._zone)
                 await self._use(self._loaded.settings)
                 await self._live(tasks)
 
@@ -76,32 +85,15 @@ class Daemon:
         self._bell.set()
         self._chores.set()
         side = [tasks.create_task(loop) for loop in (heartbeat.run(), self._rounds(), self._reloads(), self._tidy())]
-        with self._signals():
-            systemd.notify("READY=1", self._status_line())
-            log.info("watching %d line(s), alerting %d channel(s)", *self._counts())
-            await self._stop.wait()
+        systemd.notify("READY=1", self._status_line())
+        log.info("watching %d line(s), alerting %d channel(s)", *self._counts())
+        await self._stop.wait()
         log.info("stopping")
         systemd.notify("STOPPING=1")
         for task in side:
             task.cancel()
-        await asyncio.gather(self._poller.stop(PATIENCE_S), self._deliverer.stop(PATIENCE_S))
+        await asyncio.gather(*(part.stop(PATIENCE_S) for part in (self._poller, self._deliverer, self._store)))
         await self._flush()
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        wanted = {
-            signal.SIGTERM: self._stop.set,
-            signal.SIGINT: self._stop.set,
-            signal.SIGHUP: self._reload.set,
-        }
-        for number, act in wanted.items():
-            loop.add_signal_handler(number, act)
-        try:
-            yield
-        finally:
-            for number in wanted:
-                loop.remove_signal_handler(number)
 
     # ---- the side tasks ----
 
@@ -109,26 +101,29 @@ class Daemon:
         while True:
             await self._bell.wait()
             self._bell.clear()
-            try:
-                await self._round()
-            except LedgerError as error:
-                self._say_once(error)
-            else:
-                self._unwell = None
-                systemd.notify("WATCHDOG=1")
+            await self._store.after_round(await self._trouble_of_round())
+            # A store that takes nothing is waited out: a restart would not mend it.
+            systemd.notify("WATCHDOG=1")
+
+    async def _trouble_of_round(self) -> LedgerError | None:
+        try:
+            await self._round()
+        except LedgerError as error:
+            return error
+        return None
 
     async def _round(self) -> None:
-        step = self._clock.step()
-        if step:
-            log.warning("the clock was set by %+d s; every wait is kept as long as it was", step // 1000)
-            await self._ledger.shift(step)
+        await self._follow_clock()
         await self._deliverer.round()
         await self._poller.round()
 
-    def _say_once(self, error: LedgerError) -> None:
-        if str(error) != str(self._unwell):
-            log.error("%s; nothing is polled until it can be noted", error)
-        self._unwell = error
+    async def _follow_clock(self) -> None:
+        """The ledger first: as long as that can't be changed, everything goes on by the time it was written by."""
+        step = self._clock.step()
+        if step:
+            await self._ledger.shift(step)
+            self._clock.follow(step)
+            log.warning("the clock was set by %+.0f s; every wait is kept as long as it was", step / SECOND)
 
     async def _reloads(self) -> None:
         while True:
@@ -158,8 +153,8 @@ class Daemon:
             try:
                 await self._ledger.outbox.expire(now, settings.delivery.retry.give_up_after)
                 await self._ledger.messages.prune(now - settings.store.keep)
-            except LedgerError as error:
-                self._say_once(error)
+            except LedgerError:
+                log.debug("the chores are left for the next time")  # The ledger keeps the trouble for the next round.
 
     # ---- what they share ----
 
@@ -168,7 +163,9 @@ class Daemon:
         await adopt(self._ledger, settings, self._clock.now())
         self._poller.use(settings, await self._client(settings.operator))
         urls = {name: channel.url.get_secret_value() for name, channel in settings.channels.items()}
-        self._deliverer.use(settings, {name: Channel(name, url) for name, url in urls.items()})
+        channels = {name: Channel(name, url) for name, url in urls.items()}
+        self._deliverer.use(settings, channels)
+        self._store.use(channels, settings.delivery.timeout)
         self._troubles = {}
         for standing in await self._ledger.lines.standings():
             self._note_trouble(standing)
@@ -192,7 +189,7 @@ class Daemon:
         try:
             await self._poller.flush()
         except LedgerError as error:
-            self._say_once(error)
+            log.error("%s; the last quiet polls are not noted", error)  # noqa: TRY400 - a sentence
 
     def _observe(self, decision: Decision) -> None:
         if decision.alerts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import tzinfo
 
 from vmwatch import decide, wording
@@ -43,6 +44,7 @@ class Deliverer:
         self._ring = ring
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
+        self._said: dict[str, str] = {}
 
     def use(self, settings: Settings, channels: Mapping[str, Channel]) -> None:
         """Send through these channels from the next delivery on."""
@@ -75,37 +77,38 @@ class Deliverer:
     async def _drain(self, name: str) -> None:
         """Send what is due on a channel, until one attempt fails: the rest waits for the next heartbeat at least."""
         try:
-            while not self._stopping and name in self._channels and await self._next(name):
+            while not self._stopping and (channel := self._channels.get(name)) and await self._next(channel):
                 pass
         except LedgerError as error:
-            log.error("channel %s: %s", name, error, extra={"channel": name})  # noqa: TRY400 - a sentence
+            self._say_once(name, error)
         finally:
             del self._busy[name]
 
-    async def _next(self, name: str, only_alert: int | None = None) -> bool:
+    async def _next(self, channel: Channel, only_alert: int | None = None) -> bool:
         """Whether something was due, and was sent."""
         lease = self._policy.timeout + LEASE_MARGIN
-        delivery = await self._ledger.outbox.claim(name, self._clock.now(), lease, only_alert)
-        if delivery is None:
-            return False
-        return await self._deliver(delivery)
+        delivery = await self._ledger.outbox.claim(channel.name, self._clock.now(), lease, only_alert)
+        return delivery is not None and await self._deliver(delivery, channel)
 
     async def send_alert(self, alert_id: int, name: str) -> None:
         """Send one alert on one channel now, if it is due there."""
-        await self._next(name, alert_id)
+        await self._next(self._channels[name], alert_id)
 
-    async def _deliver(self, delivery: Delivery) -> bool:
+    async def _deliver(self, delivery: Delivery, channel: Channel) -> bool:
+        followed = self._clock.followed
         text = wording.text(delivery.alert, self._zone, delivery.maybe_repeat)
-        receipt = await self._channels[delivery.channel].send(text, self._policy.timeout)
-        settlement = await self._settle(delivery, receipt)
+        receipt = await channel.send(text, self._policy.timeout)
+        settlement = await self._settle(delivery, receipt, followed)
         _tell(settlement)
         if settlement.alerts:
             self._ring()
         return settlement.sent_at is not None
 
-    async def _settle(self, delivery: Delivery, receipt: Receipt) -> Settlement:
+    async def _settle(self, claimed: Delivery, receipt: Receipt, followed: Duration) -> Settlement:
         """Note what became of an attempt; it is kept until the ledger takes it, for it can't be asked again."""
         while True:
+            # A clock that was set meanwhile has not made the alert older.
+            delivery = replace(claimed, created_at=claimed.created_at + self._clock.followed - followed)
             try:
                 channel = await self._ledger.outbox.channel(delivery.channel)
                 settlement = decide.after_delivery(
@@ -114,8 +117,14 @@ class Deliverer:
                 if await self._ledger.outbox.settle(settlement, self._clock.now()):
                     return settlement
             except LedgerError as error:
-                log.error("channel %s: can't be noted: %s", delivery.channel, error)  # noqa: TRY400 - a sentence
+                self._say_once(delivery.channel, error)
                 await asyncio.sleep(SETTLE_AGAIN_S)
+
+    def _say_once(self, name: str, error: LedgerError) -> None:
+        """What keeps a channel's deliveries from being noted is met again at every try, maybe for hours."""
+        level = logging.DEBUG if self._said.get(name) == str(error) else logging.ERROR
+        self._said[name] = str(error)
+        log.log(level, "channel %s: %s", name, error, extra={"channel": name})
 
 
 def _tell(settlement: Settlement) -> None:

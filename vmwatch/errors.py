@@ -19,9 +19,14 @@ class UsageError(VmwatchError):
 
 
 class LedgerError(VmwatchError):
-    """The store is in use by another daemon or can't be opened (EX_TEMPFAIL)."""
+    """The store is in use by another daemon, or can't be opened, read or written (EX_TEMPFAIL)."""
 
     status = 75
+
+    def __init__(self, sentence: str, *, passing: bool = False) -> None:
+        super().__init__(sentence)
+        self.passing = passing
+        """Another process holds the store for a moment. Anything else lasts until a person sees to it."""
 
 
 class ConfigError(VmwatchError):

@@ -21,38 +21,58 @@ BEAT_S = 1.0
 LATE_S = 2.5
 """A heartbeat that is this late was stopped by a clock set back; it is started again."""
 CHORES_EVERY_S = 3600.0
-STEP: Duration = 5 * SECOND
-"""A wall clock that departs from the steady one by more than this was set; less is left to the waits."""
+STEP: Duration = SECOND
+"""A wall clock that departs from the daemon's own by more than this was set; less is left as it is."""
+HELD_UP: Duration = 50
+"""Two readings that are further apart than this do not belong together: the process was held up in between."""
 
 Ring = Callable[[], None]
 
 
 class Clock:
-    """The wall clock, the randomness for jitter, and a watch over the wall clock's being set."""
+    """The time that everything is decided by, the randomness for jitter, and a watch over the wall clock's being set.
+
+    It never jumps: it is the steady clock, set by the wall clock once, and again by `follow`. So between the
+    setting of the wall clock and the moving of what the ledger waits for, nothing is written down by a time
+    that the rest of the ledger does not go by.
+    """
 
     def __init__(self) -> None:
         self._offset = self._wall_minus_steady()
+        self.followed: Duration = 0
+        """By how much the wall clock was set, in all, since this clock was."""
 
     def now(self) -> Instant:
-        return time.time_ns() // 1_000_000
+        return self.steady() + self._offset + self.followed
 
     def moment(self) -> Moment:
         return Moment(self.now(), random.uniform(-1, 1))  # noqa: S311 - jitter keeps no secret
 
     def step(self) -> Duration:
-        """By how much the wall clock was set since the last call: 0, or more than STEP either way.
+        """By how much the wall clock was set and is not yet followed: 0, or more than STEP either way.
 
         A computer that slept did not have its clock set: the steady clock counts sleep too.
         """
-        offset = self._wall_minus_steady()
-        departed = offset - self._offset
-        if abs(departed) <= STEP:
-            return 0
-        self._offset = offset
-        return departed
+        departed = self._wall_minus_steady() - self._offset - self.followed
+        return departed if abs(departed) > STEP else 0
+
+    def follow(self, step: Duration) -> None:
+        """Go by the wall clock as it was set; what the ledger waits for has been moved by as much."""
+        self.followed += step
+
+    def wall(self) -> Instant:
+        """What people and other processes go by."""
+        return time.time_ns() // 1_000_000
+
+    def steady(self) -> Duration:
+        """Since the computer was started, its sleep included, whatever is done to its clock."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
     def _wall_minus_steady(self) -> Duration:
-        return self.now() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+        while True:
+            before, wall = self.steady(), self.wall()
+            if self.steady() - before <= HELD_UP:
+                return wall - before
 
 
 class Heartbeat:

@@ -1,7 +1,8 @@
 """The log on standard error: text for people or JSON for collectors, with a second line of defence for secrets.
 
 The first line is that no secret reaches a message. The second is here: whatever is about to be written, a
-traceback included, is searched for the configuration's secrets.
+traceback included, is searched for the configuration's secrets (`redaction`), and what nobody caught goes
+through the log too. A stranger's text can neither forge an entry nor move a terminal's cursor.
 """
 
 from __future__ import annotations
@@ -10,38 +11,30 @@ import json
 import logging
 import re
 import sys
+import threading
 import time
-from collections.abc import Iterable
-from typing import Literal
+import traceback
+from types import TracebackType
+from typing import Literal, TextIO
 
-SECRET = "<secret>"  # noqa: S105 - what is written in a secret's place
+from vmwatch.redaction import SECRET, Redaction
+
+__all__ = ["LEVELS", "SECRET", "Format", "Redaction", "catch_crashes", "set_up", "visible"]
+
 LEVELS = ("debug", "info", "warning", "error")
 Format = Literal["text", "json"]
 
-# A PIN always stands behind a number in the operator's path, whoever printed it and however it was quoted.
-_PATH = re.compile(r"((?:\+|%2B)?[0-9]{6,15}(?:/|%2F))[0-9]{4,10}(?![0-9])", re.IGNORECASE)
-# Apprise's own are shut in `channels`, which reads them.
-_CHATTY = ("apscheduler", "aiosqlite", "asyncio", "aiohttp")
+log = logging.getLogger(__name__)
+
+_CONTINUED = "\n    "
+"""What stands before each further line of an entry, so that no text in it passes for an entry of its own."""
+_ACTIVE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What moves a cursor, changes the direction of writing, or can't be encoded; tabs and line feeds aside."""
 
 
-class Redaction:
-    """Replaces secrets in a text; the secrets may be changed at a reload, the old ones stay known."""
-
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._known: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
-        self.add(secrets)
-
-    def add(self, secrets: Iterable[str]) -> None:
-        self._known.update(secret for secret in secrets if secret)
-        longest_first = sorted(self._known, key=len, reverse=True)
-        # Digits only where no digit or letter touches them: a PIN must not garble longer numbers.
-        words = "|".join(re.escape(secret) for secret in longest_first)
-        self._pattern = re.compile(rf"(?<![0-9A-Za-z])(?:{words})(?![0-9A-Za-z])") if words else None
-
-    def __call__(self, text: str) -> str:
-        text = _PATH.sub(rf"\g<1>{SECRET}", text)
-        return self._pattern.sub(SECRET, text) if self._pattern else text
+def visible(text: str) -> str:
+    r"""The text with active characters as JSON would write them, `\u001b`."""
+    return _ACTIVE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class _TextFormatter(logging.Formatter):
@@ -50,8 +43,9 @@ class _TextFormatter(logging.Formatter):
         self._redaction = redaction
 
     def format(self, record: logging.LogRecord) -> str:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        return f"{when} {record.levelname.lower():7} {self._redaction(super().format(record))}"
+        when = time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(record.created))
+        told = visible(self._redaction(super().format(record))).replace("\n", _CONTINUED)
+        return f"{when} {record.levelname.lower():7} {told}"
 
 
 class _JsonFormatter(logging.Formatter):
@@ -67,13 +61,59 @@ class _JsonFormatter(logging.Formatter):
             "message": self._redaction(super().format(record)),
         }
         told = {name: getattr(record, name) for name in ("line", "channel", "reason") if hasattr(record, name)}
-        return json.dumps(entry | told, ensure_ascii=False)
+        redacted = {name: self._redaction(str(fact)) for name, fact in told.items()}
+        return visible(json.dumps(entry | redacted, ensure_ascii=False))
+
+
+class _Output(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """An entry that can't be written is told by its place: logging's own words hold its arguments."""
+        kind = sys.exc_info()[0]
+        what = kind.__name__ if kind else "unknown"
+        self.stream.write(f"an entry of the log could not be written ({what}, {record.pathname}:{record.lineno})\n")
 
 
 def set_up(redaction: Redaction, form: Format = "text", level: str = "info") -> None:
-    """Log to standard error from here on."""
-    stream = logging.StreamHandler(sys.stderr)
+    """Log to standard error from here on: our own words from `level` up, those of libraries from WARNING up.
+
+    Libraries print addresses, parameters and answers below WARNING. Apprise's loggers are shut in `channels`.
+    """
+    stream = _Output(sys.stderr)
     stream.setFormatter(_JsonFormatter(redaction) if form == "json" else _TextFormatter(redaction))
-    logging.basicConfig(handlers=[stream], level=level.upper(), force=True)
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.basicConfig(handlers=[stream], level=logging.WARNING, force=True)
+    logging.getLogger("vmwatch").setLevel(level.upper())
+
+
+# ---- what nobody caught ----
+
+
+def catch_crashes() -> None:
+    """From here on, warnings and whatever nobody caught, in any thread, go through the log and its redaction."""
+    logging.captureWarnings(True)
+    sys.excepthook = _crashed
+    threading.excepthook = _thread_crashed
+    sys.unraisablehook = _ignored
+
+
+def _crashed(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    _tell("vmwatch stops because a part of it failed; this is a bug, please report it", error, frames)
+
+
+def _thread_crashed(crash: threading.ExceptHookArgs) -> None:
+    if crash.exc_value is not None and not issubclass(crash.exc_type, SystemExit):
+        _tell("a thread failed; this is a bug, please report it", crash.exc_value, crash.exc_traceback)
+
+
+def _ignored(crash: sys.UnraisableHookArgs) -> None:
+    if crash.exc_value is not None:
+        _tell("Exception ignored", crash.exc_value, crash.exc_traceback)
+
+
+def _tell(words: str, error: BaseException, frames: TracebackType | None) -> None:
+    """With its traceback; before the log is set up no secret is known yet, so without any word of the error's."""
+    if logging.getLogger().handlers:
+        log.critical(words, exc_info=(type(error), error, frames))
+    else:
+        sys.stderr.write(f"{words}: {type(error).__name__}\n{''.join(traceback.format_tb(frames))}")

@@ -91,6 +91,8 @@ class Kind(StrEnum):
     LINE_RECOVERED = "line.recovered"
     CHANNEL_FAILING = "channel.failing"
     CHANNEL_RECOVERED = "channel.recovered"
+    STORE_FAILING = "store.failing"
+    STORE_RECOVERED = "store.recovered"
     TEST = "test"
 
     @property
@@ -235,7 +237,8 @@ class Recipient:
     events: tuple[str, ...]
 
     def wants(self, kind: Kind) -> bool:
-        return kind is Kind.TEST or kind.value in self.events or kind.group in self.events
+        """A test is for the channel itself. A store in trouble silences all other alerts: everyone hears of it."""
+        return kind.group in ("test", "store") or kind.value in self.events or kind.group in self.events
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,4 +333,6 @@ class Settlement:
     maybe_repeat: bool
     channel_before: ChannelStanding
     channel_after: ChannelStanding
+    rest_until: Instant | None = None
+    """Set where the attempt failed: no other delivery is tried again on this channel before."""
     alerts: tuple[Alert, ...] = ()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
 
 from vmwatch import decide
 from vmwatch.attempt import Attempts, Login
@@ -19,7 +19,23 @@ LEASE_MARGIN: Duration = 10 * SECOND
 """How much longer than a request may take a claim is good for."""
 NOTES_KEPT: Duration = 300 * SECOND
 """A quiet poll's note waits this long, at most, for another line's commit to take it along."""
-NO_LIMIT = -1
+NO_LIMIT = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """One configuration's part in polling. A round keeps the one it began with."""
+
+    operator: Telecomx
+    concurrency: int
+    lease: Duration
+    logins: Mapping[str, Login]
+    """By number."""
+
+    def fits(self, standing: Standing) -> bool:
+        """Whether the line is to be asked with this very PIN; the ledger may be a configuration ahead or behind."""
+        login = self.logins.get(standing.number)
+        return login is not None and login.pin_tag == standing.pin_tag
 
 
 class Poller:
@@ -48,27 +64,29 @@ class Poller:
 
     def use(self, settings: Settings, operator: Telecomx) -> None:
         """Poll the lines of these settings from the next round on; attempts under way end with the old ones."""
-        self._operator = operator
-        self._concurrency = settings.operator.concurrency
-        self._lease = settings.operator.timeout + LEASE_MARGIN
-        self._logins = {
-            line.number: Login(line.pin.get_secret_value(), decide.rules_of(settings, name))
-            for name, line in settings.lines.items()
-        }
+        self._plan = _Plan(
+            operator=operator,
+            concurrency=settings.operator.concurrency,
+            lease=settings.operator.timeout + LEASE_MARGIN,
+            logins={
+                standing.number: _login(settings, standing)
+                for standing in decide.wanted(settings, self._ledger.salt, self._clock.now())
+            },
+        )
 
     async def round(self, only: frozenset[str] | None = None) -> int:
         """Begin to poll what is due (of `only`, by number), as far as there is room; returns how many lines.
 
         Raises LedgerError; what could not be written down was not begun.
         """
-        now = self._clock.now()
-        due = await self._due(now, only)
-        claims = [self._claimed(standing, now) for standing in due if standing.attempt_at is None]
+        now, plan = self._clock.now(), self._plan
+        due = [standing for standing in await self._due(now, only) if plan.fits(standing)]
+        claims = [self._claimed(standing, now, plan) for standing in due if standing.attempt_at is None]
         if claims or self._notes_are_old(now):
-            await self._begin(claims, now)
+            await self._begin(claims, now, plan)
         for standing in due:
             if standing.attempt_at is not None:
-                self._start(standing, self._mourn(standing))
+                self._start(standing, self._mourn(standing, plan.logins[standing.number]))
         return len(due)
 
     async def idle(self) -> None:
@@ -79,7 +97,7 @@ class Poller:
     async def flush(self) -> None:
         """Write down what quiet polls left to note. Raises LedgerError."""
         if self._notes:
-            await self._begin([], self._clock.now())
+            await self._begin([], self._clock.now(), self._plan)
 
     async def stop(self, patience_s: float) -> None:
         """Let attempts under way come to their verdicts, then cut off what still hangs."""
@@ -89,17 +107,17 @@ class Poller:
             task.cancel()
         await self.idle()
 
-    def _claimed(self, standing: Standing, now: Instant) -> Standing:
+    def _claimed(self, standing: Standing, now: Instant, plan: _Plan) -> Standing:
         moment = replace(self._clock.moment(), now=now)
-        return decide.claimed(standing, moment, self._logins[standing.number].rules, self._lease)
+        return decide.claimed(standing, moment, plan.logins[standing.number].rules, plan.lease)
 
-    async def _begin(self, claims: list[Standing], now: Instant) -> None:
+    async def _begin(self, claims: list[Standing], now: Instant, plan: _Plan) -> None:
         # The attempt is written down before it is made: a crash loop cannot spend a second one.
         taken = dict(self._notes)
         won = await self._ledger.lines.claim(claims, taken.values(), now)
         self._notes = {number: note for number, note in self._notes.items() if taken.get(number) is not note}
         for standing in won:
-            self._start(standing, self._attempt(standing))
+            self._start(standing, self._attempt(standing, plan))
 
     def _start(self, standing: Standing, work: Coroutine[None, None, None]) -> None:
         number = standing.number
@@ -115,14 +133,14 @@ class Poller:
         if self._crowded:
             self._ring()
 
-    async def _attempt(self, claim: Standing) -> None:
-        note = await self._attempts.make(claim, self._logins[claim.number], self._operator)
+    async def _attempt(self, claim: Standing, plan: _Plan) -> None:
+        note = await self._attempts.make(claim, plan.logins[claim.number], plan.operator)
         if note is not None:
             self._notes[claim.number] = note
 
-    async def _mourn(self, standing: Standing) -> None:
+    async def _mourn(self, standing: Standing, login: Login) -> None:
         """A claim ran out and nobody wrote down what came of it: whoever made the attempt died."""
-        await self._attempts.judge(standing, Trouble(Reason.ATTEMPT_LOST), self._logins[standing.number])
+        await self._attempts.judge(standing, Trouble(Reason.ATTEMPT_LOST), login)
         self._ring()
 
     async def _due(self, now: Instant, only: frozenset[str] | None) -> list[Standing]:
@@ -145,8 +163,9 @@ class Poller:
         if operator.failures:
             alone = 0 if self._under_way else 1
             return alone, alone
-        room = self._concurrency - len(self._under_way)
-        return room, min(room, max(1, self._concurrency // 2) - len(self._unsettled))
+        concurrency = self._plan.concurrency
+        room = concurrency - len(self._under_way)
+        return room, min(room, max(1, concurrency // 2) - len(self._unsettled))
 
     async def _pick(self, now: Instant, only: frozenset[str] | None, room: int, *, settled: bool) -> list[Standing]:
         if room <= 0:
@@ -157,7 +176,7 @@ class Poller:
 
     def _may_start(self, standing: Standing, only: frozenset[str] | None) -> bool:
         number = standing.number
-        return number in self._logins and number not in self._under_way and (only is None or number in only)
+        return self._plan.fits(standing) and number not in self._under_way and (only is None or number in only)
 
     def _as_noted(self, standing: Standing) -> Standing:
         """The standing as it will be once its quiet poll's note is written down."""
@@ -168,3 +187,8 @@ class Poller:
 
     def _notes_are_old(self, now: Instant) -> bool:
         return any(now - note.last_success_at > NOTES_KEPT for note in self._notes.values())
+
+
+def _login(settings: Settings, wanted: Standing) -> Login:
+    pin = settings.lines[wanted.name].pin.get_secret_value()
+    return Login(pin, wanted.pin_tag, decide.rules_of(settings, wanted.name))

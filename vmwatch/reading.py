@@ -21,6 +21,11 @@ LONGEST_TEXT = 100
 LONGEST_WAIT: Duration = DAY
 _READ_OF_TEXT = 1000
 """Only the beginning of a text is looked at: normalising a megabyte of combining marks takes minutes."""
+MOST_MESSAGES = 15_000
+_MOST_MARKS = 14 * MOST_MESSAGES
+"""Commas and opening brackets: a message has 13. 8 MiB of nothing else would take seconds and 300 MiB to read."""
+_LONGEST_REFUSAL = 2**16
+"""Bytes of an error's body that are worth reading."""
 _DEEPEST = 6
 """How far into an error's body its codes are looked for."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -59,9 +64,12 @@ _REFUSALS = (  # [api:errors], of each status the most dangerous first
 def mailbox(body: bytes) -> Mailbox:
     """The mailbox that a 200 to the list call holds [api:mvno:voicemail:list].
 
-    Raises Trouble (NOT_THE_OPERATOR) for anything that is no JSON object of that shape. An entry without a
-    usable `_id` is counted and hides nobody; an optional field of the wrong type is as good as absent.
+    Raises Trouble (NOT_THE_OPERATOR) for anything that is no JSON object of that shape, or has more than
+    MOST_MESSAGES. An entry without a usable `_id` is counted and hides nobody; an optional field of the wrong type
+    is as good as absent.
     """
+    if sum(map(body.count, (b",", b"{", b"["))) > _MOST_MARKS:
+        raise _too_large()
     answer = _parsed(body)
     if not isinstance(answer, dict):
         raise Trouble(Reason.NOT_THE_OPERATOR, "the answer is not a JSON object")
@@ -105,7 +113,13 @@ def _entries(answer: dict[str, Any]) -> list[Any]:
         return []  # properties without a value may be left out
     if not isinstance(entries, list):
         raise Trouble(Reason.NOT_THE_OPERATOR, "the answer has no list of voicemails")
+    if len(entries) > MOST_MESSAGES:
+        raise _too_large()
     return entries
+
+
+def _too_large() -> Trouble:
+    return Trouble(Reason.NOT_THE_OPERATOR, "the answer is too large")
 
 
 def _voicemail(entry: Any) -> Voicemail | None:
@@ -178,6 +192,8 @@ def _since_epoch(date: datetime) -> Instant:
 
 
 def _texts(body: bytes) -> Iterator[str]:
+    if len(body) > _LONGEST_REFUSAL:
+        return iter(())
     answer = _parsed(body)
     if answer is None:
         answer = body.decode("utf-8", "replace")

@@ -14,8 +14,9 @@ def notify(*assignments: str) -> None:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
         channel.setblocking(False)
+        abstract = "\0" + address[1:] if address.startswith("@") else address
         try:
-            channel.sendto("\n".join(assignments).encode(), address.replace("@", "\0", 1))
+            channel.sendto("\n".join(assignments).encode(), abstract)
         except OSError:
             return  # A supervisor that does not listen is no reason to stop watching.
 

@@ -21,7 +21,7 @@ from vmwatch.errors import Trouble
 from vmwatch.models import SECOND, Box, Duration, Instant, Mailbox, Reason
 
 MAX_BODY = 8 * 2**20
-"""Bytes of an answer, unpacked: some 20,000 messages."""
+"""Bytes of an answer, unpacked: more than the messages that `reading` takes at most."""
 _CHUNK = 2**16
 _CONNECT: Duration = 5 * SECOND
 _SILENCE: Duration = 10 * SECOND

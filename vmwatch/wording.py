@@ -256,6 +256,21 @@ def _channel_recovered(alert: Alert, zone: tzinfo) -> Text:
     return Text(f"Channel {one_line(alert.subject)} works again", f"Alerts get through again.{since}")
 
 
+def _store_failing(alert: Alert, zone: tzinfo) -> Text:
+    return _trouble(
+        "Voicemail is not being watched: vmwatch can't write to its store",
+        f"{alert.detail}." if alert.detail else "",  # The ledger's own words: nothing foreign is in them.
+        f"Since: {moment(alert.since, zone)}" if alert.since is not None else "",
+        "vmwatch polls nothing that it can't note. What is new stays at the operator, and what was noted is kept.",
+        "It goes on by itself when the store can be written, and tells you then.",
+    )
+
+
+def _store_recovered(alert: Alert, zone: tzinfo) -> Text:
+    since = f" It could not be since {moment(alert.since, zone)}." if alert.since is not None else ""
+    return Text("Voicemail is being watched again", f"vmwatch's store can be written again.{since}")
+
+
 def _test(alert: Alert, zone: tzinfo) -> Text:
     name = one_line(alert.subject)
     return Text("Test from vmwatch", f"Alerts reach {f'the channel {name}' if name else 'this channel'}.")
@@ -304,5 +319,7 @@ _WORDS: Mapping[Kind, Callable[[Alert, tzinfo], Text]] = {
     Kind.LINE_RECOVERED: _recovered,
     Kind.CHANNEL_FAILING: _channel_failing,
     Kind.CHANNEL_RECOVERED: _channel_recovered,
+    Kind.STORE_FAILING: _store_failing,
+    Kind.STORE_RECOVERED: _store_recovered,
     Kind.TEST: _test,
 }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from importlib import import_module
 from typing import Any
 
+from vmwatch import signals
 from vmwatch.cli.parser import Options, parser
 from vmwatch.errors import VmwatchError
 
@@ -24,6 +25,8 @@ Verb = Callable[[Options], Coroutine[Any, Any, int]]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status that CONTRACT promises (0, 1, 2, 75 or 78)."""
     options = parser().parse_args(arguments)
+    if options.verb in _MODULES["running"]:
+        signals.hold()
     try:
         status = _run(_verb(options.verb), options)
         sys.stdout.flush()
@@ -42,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(verb: Verb, options: Options) -> int:
     import asyncio
 
+    from vmwatch import logs
+
+    logs.catch_crashes()
     return asyncio.run(verb(options))
 
 

@@ -150,6 +150,6 @@ async def _answers(ledger: Ledger, numbers: Sequence[str], refused: dict[str, Re
         by_daemon=by_daemon,
         lines=tuple(shown[number] for number in numbers if number in shown),
         refused=refused,
-        unanswered=frozenset(number for number in numbers if shown[number].asked_at is not None),
+        unanswered=frozenset(number for number in numbers if number in shown and shown[number].asked_at is not None),
         channels_failing=tuple(view.standing.name for view in failing),
     )

@@ -17,21 +17,33 @@ from vmwatch.errors import UsageError
 from vmwatch.ledger import Ledger
 from vmwatch.models import Instant, Standing
 
+_WHOLE_LINES = 1000
+"""Columns of what is no terminal: more than any table needs."""
+
 
 def place(named: str | None) -> Path:
     return config.find(named, os.environ)
 
 
 def load(named: str | None) -> config.Loaded:
+    """The configuration for a verb that ends. It tells its results itself; what it logs is what it could not do."""
+    loaded = read(named)
+    logs.set_up(redaction(loaded), level="error")
+    return loaded
+
+
+def read(named: str | None) -> config.Loaded:
     """The whole configuration, with the channels' URLs tried. Warnings go to standard error."""
     from vmwatch.channels import objection
 
     loaded = config.load(place(named), os.environ, objection)
-    # A verb tells its results itself; what it logs is what it could not do. `run` sets up a log of its own.
-    logs.set_up(logs.Redaction(loaded.secrets), level="error")
     for warning in loaded.warnings:
         say(f"warning: {warning}")
     return loaded
+
+
+def redaction(loaded: config.Loaded) -> logs.Redaction:
+    return logs.Redaction(loaded.secrets, loaded.names)
 
 
 @asynccontextmanager
@@ -66,11 +78,19 @@ def say(text: str) -> None:
 
 
 def out() -> Console:
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Fitted to a terminal's width; what reads a pipe or a file gets whole lines."""
+    to_person = sys.stdout.isatty()
+    return _Out(highlight=False, emoji=False, soft_wrap=not to_person, width=None if to_person else _WHOLE_LINES)
+
+
+class _Out(Console):
+    def on_broken_pipe(self) -> None:
+        """Who closed our output has read enough; rich itself would end the process as if it had failed."""
+        raise BrokenPipeError
 
 
 def print_json(shape: Any) -> None:
-    print(json.dumps(shape, ensure_ascii=False, indent=2))  # noqa: T201 - this is the command line
+    print(logs.visible(json.dumps(shape, ensure_ascii=False, indent=2)))  # noqa: T201 - this is the command line
 
 
 def listed(words: Iterable[str]) -> str:

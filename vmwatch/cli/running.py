@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
+import os
 
 from tzlocal import get_localzone
 
-from vmwatch import logs
+from vmwatch import logs, signals
 from vmwatch.channels import prepare
 from vmwatch.cli import desk
 from vmwatch.cli.parser import Options
@@ -38,13 +38,13 @@ Leave another message:
 
 async def run(options: Options) -> int:
     prepare()
-    loaded = desk.load(options.config)
-    redaction = logs.Redaction(loaded.secrets)
+    loaded = desk.read(options.config)
+    redaction = desk.redaction(loaded)
     logs.set_up(redaction, options.log_format, options.log_level)
 
     def load_again() -> Loaded:
-        again = desk.load(options.config)
-        redaction.add(again.secrets)
+        again = desk.read(options.config)
+        redaction.add(again.secrets, again.names)
         return again
 
     return await _live(Daemon(loaded, load_again, get_localzone()))
@@ -74,20 +74,16 @@ async def demo(options: Options) -> int:
 async def simulate(options: Options) -> int:
     from vmwatch.simulator import Simulator
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    simulator = Simulator()
+    stop, simulator = asyncio.Event(), Simulator()
     try:
         base_url = await simulator.start(port=options.port)
     except OSError as error:
-        raise VmwatchError(f"127.0.0.1:{options.port} can't be listened on: {error.strerror}") from None
+        why = os.strerror(error.errno or 0)  # asyncio's own text says the address once more
+        raise VmwatchError(f"127.0.0.1:{options.port} can't be listened on: {why}") from None
     simulator.add_line(SAMPLE_NUMBER, SAMPLE_PIN)
     simulator.leave(SAMPLE_NUMBER, caller="+4599778822", name="Donald Duck", length=37)
     desk.out().print(_INVITATION.format(base_url=base_url, number=SAMPLE_NUMBER, pin=SAMPLE_PIN), markup=False)
-    try:
+    with signals.heard(dict.fromkeys((*signals.STOP, signals.RELOAD), stop.set)):
         await stop.wait()
-    finally:
         await simulator.stop()
     return 0

@@ -134,7 +134,7 @@ def messages(views: Iterable[MessageView], zone: tzinfo) -> Table:
 
 
 def outbox(deliveries: Iterable[Owed], now: Instant) -> Table:
-    table = _table("id", "alert", "line", "channel", "state", "tries", "next try", "sent", "last error")
+    table = _table("id", "alert", "line", "channel", "state", "tries", "when", "last error")
     for owed in deliveries:
         table.add_row(
             str(owed.id),
@@ -143,15 +143,14 @@ def outbox(deliveries: Iterable[Owed], now: Instant) -> Table:
             escape(owed.channel),
             f"[{_COLOURS[owed.state]}]{owed.state.value}[/]",
             str(owed.attempts),
-            relative(owed.next_attempt_at, now),
-            relative(owed.sent_at, now),
+            relative(owed.next_attempt_at or owed.sent_at, now),
             escape(owed.last_error or "—"),
         )
     return table
 
 
 def _table(*titles: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for title in titles:
         table.add_column(title, no_wrap=title != "last error")
     return table

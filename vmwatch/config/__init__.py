@@ -38,6 +38,11 @@ class Loaded:
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     """Every PIN and every channel's URL in plain text, for logs to leave out."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What lines and channels are called: never a secret."""
+        return (*self.settings.lines, *self.settings.channels)
+
 
 class _StoreAlone(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

@@ -10,11 +10,14 @@ from typing import Any
 
 from vmwatch.config import files, layers
 from vmwatch.config.layers import FromFile, Layer
-from vmwatch.config.objections import QUOTED, Found, Key, Objection, Origin, Place
+from vmwatch.config.objections import HIDDEN, QUOTED, Found, Key, Objection, Origin, Place
 from vmwatch.errors import ConfigError
 
+_NAME = re.compile(r"[A-Za-z_-][\w-]*", re.ASCII)
 _LONGEST = 200
 """Characters of tomllib's words, which can hold a key of any length."""
+_A_PATH = re.compile(r"[\w./~-]*[^\W\d][\w./~-]*")
+_QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 _WHERE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 
 
@@ -79,7 +82,7 @@ def _value(found: Found, folder: Path) -> Any:
 
 def _shown(name: str, path: Path) -> str:
     """A path as a sentence may repeat it, unless the secret itself was written where its file belongs."""
-    return "the file" if "://" in name or name.isdigit() or not name.isprintable() else str(path)
+    return str(path) if _A_PATH.fullmatch(name) and not name.isdigit() else "the file"
 
 
 def _file_layer(path: Path) -> Layer:
@@ -95,12 +98,17 @@ def _file_layer(path: Path) -> Layer:
         raise ConfigError((_not_toml(path, text, str(error)),)) from None
 
 
+def _named(quoted: re.Match[str]) -> str:
+    name = quoted[1] or quoted[2] or ""
+    return quoted[0] if len(name) == 1 or _NAME.fullmatch(name) else HIDDEN
+
+
 def _not_toml(path: Path, text: str, words: str) -> str:
-    """tomllib's own words, which name keys and single characters, but no values."""
+    """tomllib's own words, which name keys and single characters, but no values; a key may be a stray secret."""
     where = _WHERE.search(words)
     if where is None:
         return f"{path}: is not valid TOML"
-    words = words[: min(where.start(), _LONGEST)]
+    words = _QUOTED.sub(_named, words[: where.start()])[:_LONGEST]
     if where["line"] is None:
         return f"{path}:{text.count(chr(10)) + 1}: is not valid TOML: {words}, at the end of the file"
     return f"{path}:{where['line']}: is not valid TOML: {words}, at column {where['column']}"

@@ -13,6 +13,8 @@ LONGEST = 60
 """Characters of a key that a sentence repeats."""
 QUOTED = ", in quotes"
 """How words end that speak of TOML; elsewhere there is nothing to quote."""
+HIDDEN = "…"
+"""What stands for a word that may be a secret in the wrong place."""
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -73,12 +75,13 @@ class Objection:
 
 
 def clean(name: str) -> str:
-    """A name as a sentence may repeat it: short, and without what would move a terminal's cursor."""
-    return _UNSEEN.sub("", name)[:LONGEST]
+    """A name as a sentence may repeat it: short, no URL, and without what would move a terminal's cursor."""
+    return HIDDEN if "://" in name else _UNSEEN.sub("", name)[:LONGEST]
 
 
 def dotted(key: Key) -> str:
-    return ".".join(clean(part) for part in key)
+    """A key as a sentence names it. A line's name may be a number; as a key, digits may be a PIN that strayed."""
+    return ".".join(HIDDEN if part.isdigit() and depth != 1 else clean(part) for depth, part in enumerate(key))
 
 
 def did_you_mean(name: str | None) -> str:

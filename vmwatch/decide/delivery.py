@@ -74,6 +74,8 @@ def _unsent(
         maybe_repeat=delivery.maybe_repeat or receipt.outcome is Outcome.UNKNOWN,
         channel_before=channel,
         channel_after=after,
+        # Together, all that wait for the channel try it again no more often than one alone would at first.
+        rest_until=moment.now + policy.retry.initial,
         alerts=(_about(Kind.CHANNEL_FAILING, after, everyone),) if after.alerted and not channel.alerted else (),
     )
 

@@ -110,8 +110,12 @@ def paused(standing: Standing, until: Instant, now: Instant) -> Standing:
 
 
 def resumed(standing: Standing, now: Instant) -> Standing:
-    """A person's word: the pause ends, a rejected PIN is forgiven, one try is made now, whatever the back-off."""
-    free = replace(standing, paused_until=None, paused_at=None, doubts=0, next_poll_at=now)
+    """A person's word: the pause ends, a rejected PIN is forgiven, one try is made now, whatever the back-off.
+
+    An attempt that nobody will tell the end of any more is forgiven with the others; one under way still counts.
+    """
+    attempt_at = standing.attempt_at if standing.claimed_until is not None and standing.claimed_until > now else None
+    free = replace(standing, paused_until=None, paused_at=None, doubts=0, next_poll_at=now, attempt_at=attempt_at)
     if standing.state is LineState.REJECTED:
         return moved(free, LineState.WAITING, Reason.RESUMED, now, trusted=False, failures=0, detail="")
     return free

@@ -77,6 +77,11 @@ class Ledger:
     async def close(self) -> None:
         await self._engine.close()
 
+    @property
+    def trouble(self) -> LedgerError | None:
+        """What the last transaction failed with; None once another one was committed."""
+        return self._engine.trouble
+
     async def become_daemon(self, version: str, now: Instant) -> None:
         """Be the store's one daemon until `close`. Raises LedgerError if another one is."""
         await self._engine.become_daemon()
@@ -142,4 +147,4 @@ def _path(url: str) -> Path:
 
 def _with_place(error: LedgerError, url: str) -> LedgerError:
     place, text = str(_path(url)), str(error)
-    return error if text.startswith(place) else LedgerError(f"{place}: {text}")
+    return error if text.startswith(place) else LedgerError(f"{place}: {text}", passing=error.passing)

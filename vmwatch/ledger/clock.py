@@ -14,7 +14,8 @@ UPDATE line SET
 """
 _OPERATOR = "UPDATE operator SET blocked_until = blocked_until + :by, version = version + 1"
 _DELIVERIES = """
-UPDATE delivery SET next_attempt_at = next_attempt_at + :by, claimed_until = claimed_until + :by
+UPDATE delivery SET
+    next_attempt_at = next_attempt_at + :by, attempt_at = attempt_at + :by, claimed_until = claimed_until + :by
 WHERE state = 'pending'
 """
 _ALERTS = """

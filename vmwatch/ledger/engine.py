@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
+from vmwatch.errors import LedgerError
+
 Row = tuple[Any, ...]
 T = TypeVar("T")
 
@@ -27,6 +29,9 @@ class Transaction(Protocol):
 
 class Engine(Protocol):
     """Both calls raise LedgerError, and let through whatever `work` raises after rolling back."""
+
+    trouble: LedgerError | None
+    """What the last transaction failed with; None once another one was committed."""
 
     async def read(self, sql: str, **parameters: Any) -> list[Row]:
         """Rows as they were last committed; never waits behind a write."""

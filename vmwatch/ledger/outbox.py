@@ -73,6 +73,12 @@ UPDATE delivery SET next_attempt_at = :now, version = version + 1
 WHERE state = 'pending' AND channel = :channel AND next_attempt_at > :now AND claimed_until IS NULL
 """
 
+# What was never tried on the channel is not held back: it is how a channel that works again is soon noticed.
+_REST = """
+UPDATE delivery SET next_attempt_at = :until, version = version + 1
+WHERE state = 'pending' AND channel = :channel AND next_attempt_at < :until AND attempts > 0 AND claimed_until IS NULL
+"""
+
 _LISTING = """
 SELECT d.id, d.alert_id, a.kind, l.name, m.id, d.channel, d.state, d.attempts, d.next_attempt_at, d.sent_at,
        d.last_error, a.created_at
@@ -248,6 +254,8 @@ async def _settle_channel(transaction: Transaction, settlement: Settlement, now:
         raise Superseded
     if settlement.channel_before.state is ChannelState.FAILING and after.state is ChannelState.OK:
         await transaction.run(_ALL_DUE, channel=after.name, now=now)
+    if settlement.rest_until is not None:
+        await transaction.run(_REST, channel=after.name, until=settlement.rest_until)
 
 
 async def _settle_delivery(transaction: Transaction, settlement: Settlement) -> None:

@@ -1,0 +1,120 @@
+"""What tests of the ledger do over and over: open it, adopt a line, record polls, look at the file from outside."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+from values import EVERYONE, NOW, NUMBER, mailbox, rules, standing
+
+from vmwatch import decide
+from vmwatch.errors import Trouble
+from vmwatch.ledger import Ledger, Owed
+from vmwatch.models import (
+    SECOND,
+    Alert,
+    ChannelState,
+    Decision,
+    Delivery,
+    DeliveryState,
+    Instant,
+    Mailbox,
+    Moment,
+    Outcome,
+    Receipt,
+    Settlement,
+    Standing,
+)
+from vmwatch.settings import DeliveryPolicy
+
+LEASE = 30 * SECOND
+POLICY = DeliveryPolicy()
+SENT, REFUSED, UNKNOWN = Receipt(Outcome.SENT), Receipt(Outcome.REFUSED, "HTTP 404"), Receipt(Outcome.UNKNOWN, "late")
+PENDING, DEAD, WITHDRAWN = DeliveryState.PENDING, DeliveryState.DEAD, DeliveryState.WITHDRAWN
+FAILING = ChannelState.FAILING
+
+
+@asynccontextmanager
+async def opened(store: Path, *, create: bool = True, role: str = "verb") -> AsyncIterator[Ledger]:
+    ledger = await Ledger.open(f"sqlite:///{store}", create=create, role=role)
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+async def adopted(ledger: Ledger, *lines: Standing, channels: Iterable[str] = ("phone", "mail")) -> None:
+    """Have exactly these lines and channels in the configuration."""
+    wanted = {line.number: line for line in lines or (standing(),)}
+    await ledger.configure(lambda _: wanted, channels, NOW)
+
+
+async def line(ledger: Ledger, number: str = NUMBER) -> Standing:
+    found = await ledger.lines.standing(number)
+    assert found is not None
+    return found
+
+
+async def decided(ledger: Ledger, answer: Mailbox | Trouble, now: Instant = NOW, **polling: Any) -> Decision:
+    """What an answer comes to, from what the ledger knows."""
+    known = await ledger.lines.known(NUMBER)
+    operator = await ledger.lines.operator()
+    return decide.after_poll(await line(ledger), operator, answer, known, Moment(now), rules(**polling))
+
+
+async def polled(ledger: Ledger, *ids: str, now: Instant = NOW, first_poll: str = "each") -> Decision:
+    """Record a poll that lists these messages."""
+    decision = await decided(ledger, mailbox(*ids), now, first_poll=first_poll)
+    assert await ledger.lines.record(decision, now)
+    return decision
+
+
+async def begun(ledger: Ledger, number: str = NUMBER, now: Instant = NOW) -> tuple[Standing, ...]:
+    """Claim a line; the lines won."""
+    claim = decide.claimed(await line(ledger, number), Moment(now), rules(), LEASE)
+    return await ledger.lines.claim([claim], [], now)
+
+
+async def claimed(ledger: Ledger, channel: str = "phone", now: Instant = NOW) -> Delivery:
+    delivery = await ledger.outbox.claim(channel, now, LEASE)
+    assert delivery is not None
+    return delivery
+
+
+async def attempted(ledger: Ledger, delivery: Delivery, receipt: Receipt, now: Instant = NOW) -> Settlement:
+    """Settle a claimed delivery by what its channel said."""
+    channel = await ledger.outbox.channel(delivery.channel)
+    settlement = decide.after_delivery(delivery, receipt, channel, Moment(now), POLICY, EVERYONE)
+    assert await ledger.outbox.settle(settlement, now)
+    return settlement
+
+
+async def outbox(ledger: Ledger) -> tuple[Owed, ...]:
+    """Every delivery, the oldest first."""
+    return (await ledger.outbox.listing(everything=True, most=1000))[::-1]
+
+
+async def states(ledger: Ledger, channel: str = "phone") -> list[DeliveryState]:
+    """Of a channel's deliveries, the oldest first."""
+    return [owed.state for owed in await outbox(ledger) if owed.channel == channel]
+
+
+async def owe(ledger: Ledger, alert: Alert, count: int = 1, now: Instant = NOW) -> list[int]:
+    return [await ledger.outbox.owe(alert, now) for _ in range(count)]
+
+
+def rows(store: Path, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """What a stranger who opens the file sees."""
+    with closing(sqlite3.connect(store, isolation_level=None)) as connection:
+        return connection.execute(sql, parameters).fetchall()
+
+
+def commits(store: Path) -> int:
+    """How many commits the write-ahead log holds: in a frame's header, only a commit's last has the size set."""
+    log = store.with_name(store.name + "-wal").read_bytes()
+    frame = 24 + int.from_bytes(log[8:12], "big")
+    sizes = (log[start + 4 : start + 8] for start in range(32, len(log), frame))
+    return sum(any(size) for size in sizes)

@@ -1,0 +1,135 @@
+"""vmwatch killed at 200 random instants while 1,000 messages arrive: nothing lost, every repeat explained.
+
+Start-up, watching and shutting down are all killed in. What is random comes from one seed, which is printed;
+VMWATCH_TEST_SEED repeats it as far as processes can be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from crash_world import Callers, Ear, counted, half_written, rows, started
+from receivers import Webhook
+from world import WRONG_PIN, Running, World, until, world_in
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+KILLS = 200
+MESSAGES = 1000
+LINES = [f"line{place}" for place in range(5)]
+LONGEST_LIFE_S = 1.1
+"""A start takes some 0.5 s of it."""
+SHUTDOWN_S = 0.1
+SHARE_SHUTTING_DOWN = 0.2
+ENOUGH_S = 150.0
+"""No further kill after so long, on a machine that is this slow."""
+LEAST_KILLS = 100
+
+
+async def test_killed_at_any_instant_nothing_is_lost_and_every_repeat_is_explained(tmp_path: Path) -> None:
+    seed = int(os.environ.get("VMWATCH_TEST_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"VMWATCH_TEST_SEED={seed}")
+    async with world_in(tmp_path) as world, Webhook() as phone, Webhook() as desk:
+        ears, callers = [Ear(phone), Ear(desk)], Callers(world)
+        _five_lines_and_a_wrong_pin(world, phone, desk)
+        await _all_are_read(world)
+        chance = random.Random(seed)
+        calling = asyncio.create_task(_call(callers, chance))
+        kills = await _kill_again_and_again(world, ears, chance, calling)
+        async with started(world) as daemon:
+            await daemon.ready()
+            await until(lambda: calling.done() and _nothing_is_pending(world, callers), within=90)
+            await daemon.stop()
+        repeats = [text.splitlines()[0] for ear in ears for text in ear.repeats()]
+        print(f"{kills} kills, {len(callers.names)} messages, {sum(map(len, map(Ear.titles, ears)))} alerts arrived")
+        print(f"summaries: {counted(title for title in ears[0].titles() if 'new voicemails' in title)}")
+        print(f"sent twice: {len(repeats)}, each in the window between sending and noting")
+        assert kills >= LEAST_KILLS
+        assert _unheard(world, ears, callers) == []
+        assert _unexpected(ears) == set()
+        assert half_written(world.store, channels=2) == []
+        assert [len(world.operator.failed_logins(number)) for number in world.numbers.values()] == [0, 0, 0, 0, 0, 1]
+
+
+def _five_lines_and_a_wrong_pin(world: World, *hooks: Webhook) -> None:
+    world.config["polling"] |= {"first_poll": "each", "error_backoff": {"initial": "1s", "max": "1s"}}
+    for name in LINES:
+        world.line(name)
+    world.line("wrong", told=WRONG_PIN)
+    for place, hook in enumerate(hooks):
+        world.channel(f"hook{place}", hook.url)
+
+
+async def _all_are_read(world: World) -> None:
+    """Before the storm: a PIN that never worked would wait five minutes after a lost verdict."""
+    async with started(world) as daemon:
+        await daemon.ready()
+        await until(lambda: len(rows(world.store, "SELECT 1 FROM line WHERE state IN ('ok', 'rejected')")) == 6)
+        await daemon.stop()
+
+
+async def _call(callers: Callers, chance: random.Random) -> None:
+    """At a pace that takes about as long as the kills."""
+    pace = KILLS * (0.5 * LONGEST_LIFE_S + 0.05) / MESSAGES
+    for _ in range(MESSAGES):
+        callers.call(chance.choice(LINES))
+        await asyncio.sleep(chance.uniform(0, 2 * pace))
+
+
+async def _kill_again_and_again(
+    world: World, ears: list[Ear], chance: random.Random, calling: asyncio.Task[None]
+) -> int:
+    began = time.monotonic()
+    for kills in range(KILLS):
+        if time.monotonic() - began > ENOUGH_S:
+            calling.cancel()
+            await asyncio.wait({calling})
+            return kills
+        async with started(world) as daemon:
+            await _killed(daemon, chance)
+        for ear in ears:
+            ear.note_kill()
+    return KILLS
+
+
+async def _killed(daemon: Running, chance: random.Random) -> None:
+    await asyncio.sleep(chance.uniform(0, LONGEST_LIFE_S))
+    if chance.random() < SHARE_SHUTTING_DOWN:
+        with contextlib.suppress(ProcessLookupError):
+            daemon.send(signal.SIGTERM)
+        await asyncio.sleep(chance.uniform(0, SHUTDOWN_S))
+    await daemon.kill()
+    await asyncio.sleep(0.02)  # what it sent last is read by the webhooks
+
+
+def _nothing_is_pending(world: World, callers: Callers) -> bool:
+    (known,), (pending,) = rows(
+        world.store,
+        "SELECT COUNT(*) FROM message UNION ALL SELECT COUNT(*) FROM delivery WHERE state <> 'sent'",
+    )
+    return known == len(callers.names) and pending == 0
+
+
+def _unheard(world: World, ears: list[Ear], callers: Callers) -> list[str]:
+    """Callers whom some channel did not name, but for those whom a summary of more than ten only counts."""
+    counted_only: set[str] = set()
+    for facts, id_ in rows(world.store, "SELECT facts, id FROM alert WHERE kind = 'voicemail.summary'"):
+        shown = {voicemail["caller_name"] for voicemail in json.loads(str(facts))["voicemails"]}
+        announced = rows(world.store, f"SELECT caller_name FROM message WHERE alert_id = {id_}")
+        counted_only |= {str(name) for (name,) in announced} - shown
+    return [name for ear in ears for name in callers.names if name not in ear.callers() | counted_only]
+
+
+def _unexpected(ears: list[Ear]) -> set[str]:
+    """Titles of alerts that nothing here gives cause for."""
+    known = ("Voicemail from Caller ", "wrong: voicemail is no longer watched")
+    titles = {title for ear in ears for title in ear.titles()}
+    return {title for title in titles if not title.startswith(known) and " new voicemails on line" not in title}
