@@ -19,7 +19,8 @@ GOOD = LINE + CHANNEL
 DURATION = 'must be a duration such as "90s", "5m" or "1h30m", or a number of seconds'
 EVENTS = (
     "must be one of channel, channel.failing, channel.recovered, line, line.locked, line.not_enabled, line.recovered, "
-    "line.rejected, line.unknown_number, line.unreachable, store, store.failing, store.recovered, test, voicemail, voicemail.new, voicemail.summary"
+    "line.rejected, line.unknown_number, line.unreachable, store, store.failing, store.recovered, "
+    "test, voicemail, voicemail.new, voicemail.summary"
 )
 NAME = "a name is made of a-z, 0-9 and _ (never two _ in a row)"
 HTTPS = "must be https, for the PIN travels in the URL (http only for 127.0.0.1, ::1 or localhost)"
