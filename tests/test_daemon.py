@@ -59,7 +59,7 @@ async def test_a_daemon_that_is_told_to_stop_while_it_starts_ends_well(
 ) -> None:
     world.line("home")
     world.channel("phone", hook.url)
-    async with world.started() as daemon:
+    async with world.started(cold=True) as daemon:
         await until(lambda: holds(daemon, number))
         assert await daemon.stop(number) < NO_PATIENCE_S
 
@@ -70,7 +70,7 @@ async def test_a_daemon_that_is_told_to_reload_while_it_starts_reads_the_configu
 ) -> None:
     world.line("home")
     world.channel("phone", hook.url)
-    async with world.started() as daemon:
+    async with world.started(cold=True) as daemon:
         await until(lambda: holds(daemon, signal.SIGHUP))
         daemon.send(signal.SIGHUP)
         await until(daemon.has_said("the configuration was read again"))

@@ -91,6 +91,15 @@ async def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(store: Path,
     assert [path.read_bytes() for path in store.parent.iterdir()] == [content]
 
 
+@pytest.mark.parametrize("create", [True, False])
+async def test_another_program_s_database_is_refused_and_left_as_it_is(store: Path, create: bool) -> None:
+    with closing(sqlite3.connect(store)) as theirs:
+        theirs.execute("CREATE TABLE bookmark (url TEXT)")
+    content = store.read_bytes()
+    assert "is not a vmwatch store; it was left as it is" in await refusal(store, create=create)
+    assert store.read_bytes() == content
+
+
 async def test_a_missing_store_is_made_only_by_those_who_may(store: Path) -> None:
     assert "there is no store here yet" in await refusal(store, create=False)
     assert list(store.parent.iterdir()) == []
@@ -142,6 +151,12 @@ async def test_a_verb_that_looks_for_a_daemon_keeps_none_from_starting(store: Pa
         seen = [await verb.daemon() for _ in range(20)]
         await ledger.become_daemon("1", NOW)
         assert {view.running for view in seen} == {False}
+
+
+async def test_a_verb_leaves_no_lock_file_behind_which_might_belong_to_another_user(store: Path) -> None:
+    async with opened(store) as verb:
+        assert await verb.daemon() == DaemonView(running=False)
+    assert [path.name for path in store.parent.iterdir()] == [store.name]
 
 
 async def test_a_new_daemon_ends_the_claims_of_dead_ones_and_keeps_their_attempts(store: Path) -> None:

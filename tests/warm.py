@@ -82,7 +82,11 @@ def _template() -> str:
 
 
 def _over(process: subprocess.Popen[bytes], address: str) -> None:
-    process.communicate()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.close()
+    process.stdout.close()
+    process.wait(5)
     os.unlink(address)
     os.rmdir(os.path.dirname(address))
 
@@ -97,7 +101,7 @@ def _serve(address: str) -> None:
         listener.bind(address)
         listener.listen(64)
         print("ready", flush=True)
-        while sys.stdin.fileno() not in select.select([listener, sys.stdin], [], [])[0]:
+        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
             connection, _ = listener.accept()
             if os.fork() == 0:
                 _attend(connection, listener)

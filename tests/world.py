@@ -177,7 +177,10 @@ class World:
         return self.folder / "vmwatch.db"
 
     def write(self) -> None:
-        self.file.write_text("".join(f"[{name}]\n{_toml(table)}\n" for name, table in self.config.items()))
+        """At once, as an editor does it: verbs that run side by side must not read half of it."""
+        fresh = self.file.with_suffix(".new")
+        fresh.write_text("".join(f"[{name}]\n{_toml(table)}\n" for name, table in self.config.items()))
+        fresh.replace(self.file)
 
     # -- vmwatch --
 

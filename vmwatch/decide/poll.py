@@ -261,8 +261,8 @@ def _wait(case: _Case, trouble: Trouble) -> Duration:
 
 
 def _own_wait(case: _Case, trouble: Trouble) -> Duration:
-    if trouble.wait is not None:
-        return min(max(trouble.wait, 1), LONGEST_WAIT)
+    if trouble.wait:  # "Now", or a date that has passed, tells nothing; it would make a login a millisecond.
+        return min(trouble.wait, LONGEST_WAIT)
     if trouble.reason is Reason.ATTEMPT_LOST and not case.standing.failures:
         return 0  # We died, the operator did not: once, that is no reason to wait.
     return case.wait(case.rules.polling.error_backoff, 1 if case.locked else case.standing.failures + 1)

@@ -100,6 +100,8 @@ class SqliteEngine:
         """Whether some process holds the store as its daemon."""
         if self._daemon_lock is not None:
             return True
+        if not self._lock_path.exists():
+            return False  # Not made here: a lock file that root's `status` left behind would keep the daemon out.
         held = _try_lock(self._lock_path)
         if held is None:
             return True
@@ -147,10 +149,16 @@ async def _connect(path: Path) -> aiosqlite.Connection:
 
 
 async def _look_over(path: Path, connection: aiosqlite.Connection) -> None:
-    """Damage that is met only while polling would be told late and be made worse; 20 MB take some 50 ms."""
+    """Damage that is met only while polling would be told late and be made worse; 20 MB take some 50 ms.
+
+    Another program's database is left alone.
+    """
     found = list(await connection.execute_fetchall("PRAGMA quick_check(1)"))
     if found != [("ok",)]:
         raise LedgerError(f"{path}: {_SENTENCES['SQLITE_CORRUPT']}")
+    names = {name for (name,) in await connection.execute_fetchall("SELECT name FROM sqlite_master")}
+    if names and "schema_version" not in names:
+        raise LedgerError(f"{path}: {_SENTENCES['SQLITE_NOTADB']}")
 
 
 def _make_private(path: Path, *, create: bool) -> None:
