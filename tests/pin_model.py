@@ -656,11 +656,15 @@ odds = st.sampled_from(
     # A hang costs real time, and what hides a verdict is what matters most.
     [*sorted(HIDING | UNCLEAR | UNJUDGED), *4 * (Odd.DROP, Odd.RESET, Odd.BAD_GATEWAY, Odd.GATEWAY_TIMEOUT)]
 )
+outage = st.lists(
+    st.sampled_from([Odd.DROP, Odd.RESET, Odd.BAD_GATEWAY, Odd.GATEWAY_TIMEOUT, Odd.EMPTY_403]), max_size=4
+)
 steps = st.sampled_from([by * SECOND for by in (-60 * 86_400, -3_600, -90, 90, 3_600, 60 * 86_400)] + [-700, 700])
 some = st.sampled_from([(), ("a",), ("b",), ("a", "c")])
 victims = st.sampled_from([NAMES, ("a",), ("b",), ("c",)])
 beats = st.lists(spans, max_size=5)
 """How life goes on after something happened: time passes, and the daemon's heart beats each time."""
+hours = st.lists(st.sampled_from([61 * SECOND, 3_700 * SECOND, 7_300 * SECOND]), min_size=1, max_size=5)
 mostly = st.sampled_from([True, True, False])
 
 
@@ -956,7 +960,7 @@ class PinSafety(RuleBasedStateMachine):
 
     # ---- what happens at the operator ----
 
-    @rule(name=names, pin=st.one_of(st.none(), pins), what=st.lists(odds, max_size=4), then=beats)
+    @rule(name=names, pin=st.one_of(st.none(), pins), what=outage, then=beats)
     def the_operators_pin_is_changed(self, name: str, pin: int | None, what: list[Odd], then: list[Duration]) -> None:
         self.world.operator.set_pin(self.number(name), None if pin is None else self.line(name).pins[pin])
         self.the_next_answers_are_odd(name, what, then)
@@ -975,7 +979,7 @@ class PinSafety(RuleBasedStateMachine):
     def the_operator_unlocks(self, name: str) -> None:
         self.world.operator.unlock(self.number(name))
 
-    @rule(name=names, met=beats, pin=pins, what=st.lists(odds, max_size=4), then=beats)
+    @rule(name=names, met=hours, pin=pins, what=outage, then=hours)
     def a_lock_out_ends_with_another_pin(
         self, name: str, met: list[Duration], pin: int, what: list[Odd], then: list[Duration]
     ) -> None:

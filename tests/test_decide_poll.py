@@ -310,7 +310,9 @@ def test_a_crash_alone_is_no_reason_for_a_trusted_line_to_wait_but_a_crash_loop_
     assert story.waits == [0, 60 * SECOND, 120 * SECOND, 240 * SECOND]
 
 
-@pytest.mark.parametrize(("told", "wait"), [(0, 15 * MINUTE), (SECOND, SECOND), (3 * HOUR, 3 * HOUR), (DAY, DAY), (30 * DAY, DAY)])
+@pytest.mark.parametrize(
+    ("told", "wait"), [(0, 15 * MINUTE), (SECOND, SECOND), (3 * HOUR, 3 * HOUR), (DAY, DAY), (30 * DAY, DAY)]
+)
 def test_a_retry_after_is_obeyed_within_a_day(told: int, wait: int) -> None:
     trouble = Trouble(Reason.THROTTLED, wait=told)
     assert Story(failing(failures=9)).play([trouble]).waits == [wait]

@@ -95,9 +95,9 @@ async def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(store: Path,
 async def test_another_program_s_database_is_refused_and_left_as_it_is(store: Path, create: bool) -> None:
     with closing(sqlite3.connect(store)) as theirs:
         theirs.execute("CREATE TABLE bookmark (url TEXT)")
-    content = store.read_bytes()
+    content = [path.read_bytes() for path in store.parent.iterdir()]
     assert "is not a vmwatch store; it was left as it is" in await refusal(store, create=create)
-    assert store.read_bytes() == content
+    assert [path.read_bytes() for path in store.parent.iterdir()] == content
 
 
 async def test_a_missing_store_is_made_only_by_those_who_may(store: Path) -> None:

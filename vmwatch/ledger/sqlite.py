@@ -51,6 +51,7 @@ class SqliteEngine:
             try:
                 if create:
                     await _look_over(path, writer)
+                await _refuse_foreign(path, writer)
                 await writer.execute("PRAGMA journal_mode=WAL")
                 await writer.execute("PRAGMA synchronous=FULL")
                 reader = await _connect(path)
@@ -149,13 +150,14 @@ async def _connect(path: Path) -> aiosqlite.Connection:
 
 
 async def _look_over(path: Path, connection: aiosqlite.Connection) -> None:
-    """Damage that is met only while polling would be told late and be made worse; 20 MB take some 50 ms.
-
-    Another program's database is left alone.
-    """
+    """Damage that is met only while polling would be told late and be made worse; 20 MB take some 50 ms."""
     found = list(await connection.execute_fetchall("PRAGMA quick_check(1)"))
     if found != [("ok",)]:
         raise LedgerError(f"{path}: {_SENTENCES['SQLITE_CORRUPT']}")
+
+
+async def _refuse_foreign(path: Path, connection: aiosqlite.Connection) -> None:
+    """Another program's database is left alone."""
     names = {name for (name,) in await connection.execute_fetchall("SELECT name FROM sqlite_master")}
     if names and "schema_version" not in names:
         raise LedgerError(f"{path}: {_SENTENCES['SQLITE_NOTADB']}")
