@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -10,24 +11,23 @@ import sys
 import tempfile
 from asyncio.subprocess import Process, create_subprocess_exec
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 from receivers import Request, Webhook
-from world import Notices, Running, World
+from world import Notices, Running, World, until
 
 from vmwatch.wording import REPEAT
 
 TESTS = Path(__file__).parent
 VMWATCH_RUN = (sys.executable, "-m", "vmwatch", "run")
-WRAPPED_RUN = (sys.executable, str(TESTS / "crash_wrapper.py"), "run")
 KILLED = -9
 _CALLER = re.compile(r"Caller [0-9]+")
 
 
 @contextlib.asynccontextmanager
-async def started(world: World, command: tuple[str, ...] = VMWATCH_RUN, **environment: str) -> AsyncIterator[Running]:
-    """A daemon from its first moment, with the configuration as it now is; it does not outlive this block."""
+async def begun_by(world: World, *command: str) -> AsyncIterator[Running]:
+    """A daemon that another command starts, in surroundings of its own; it does not outlive this block."""
     world.write()
     notices = Notices()
     own = {"PYTHONPATH": str(TESTS.parent), "TZ": "UTC", "NOTIFY_SOCKET": notices.address}
@@ -36,9 +36,7 @@ async def started(world: World, command: tuple[str, ...] = VMWATCH_RUN, **enviro
         contextlib.closing(notices),
         tempfile.NamedTemporaryFile("w", dir=world.folder, prefix="said-", delete=False) as errors,
     ):
-        process = await create_subprocess_exec(
-            *command, cwd=world.folder, env=kept | own | environment, stdout=errors, stderr=errors
-        )
+        process = await create_subprocess_exec(*command, cwd=world.folder, env=kept | own, stdout=errors, stderr=errors)
         async with _ended(process):
             yield Running(process, Path(errors.name), notices)
 
@@ -51,6 +49,12 @@ async def _ended(process: Process) -> AsyncIterator[None]:
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+async def alive_until(daemon: Running, condition: Callable[[], bool], within: float) -> None:
+    """Wait until something is so, which only a daemon that lives on can bring about."""
+    await until(lambda: daemon.process.returncode is not None or condition(), within)
+    assert daemon.process.returncode is None, daemon.said()
 
 
 class Callers:
@@ -73,7 +77,6 @@ class Ear:
         self._kills: list[int] = []
 
     def note_kill(self) -> None:
-        """Nothing of the killed process may still be on its way."""
         self._kills.append(len(self._hook.record))
 
     def callers(self) -> set[str]:
@@ -83,6 +86,12 @@ class Ear:
     def titles(self) -> list[str]:
         return [request.body["title"] for request in self._hook.record]
 
+    def told_differently(self) -> list[str]:
+        """Callers whose message two different alerts announced, as one of its own and one in a summary do."""
+        alerts = {_same(request) for request in self._hook.record}
+        times = Counter(name for text in alerts for name in set(_CALLER.findall(text)))
+        return [name for name, count in times.items() if count > 1]
+
     def repeats(self) -> list[str]:
         """What arrived again, each explained by the one documented window, or this raises AssertionError.
 
@@ -91,7 +100,7 @@ class Ear:
         """
         places: dict[str, list[int]] = {}
         for place, request in enumerate(self._hook.record):
-            places.setdefault(_text(request).replace(REPEAT, "").strip(), []).append(place)
+            places.setdefault(_same(request), []).append(place)
         found = []
         for text, (first, *again) in places.items():
             for place in again:
@@ -102,8 +111,21 @@ class Ear:
         return found
 
 
+async def note_kill(ears: Iterable[Ear]) -> None:
+    """The process is dead; what it sent last is still to be read by the webhooks, in some turns of this loop."""
+    for _ in range(15):
+        await asyncio.sleep(0.001)
+    for ear in ears:
+        ear.note_kill()
+
+
 def _text(request: Request) -> str:
     return f"{request.body['title']}\n{request.body['message']}"
+
+
+def _same(request: Request) -> str:
+    """The text as it was the first time."""
+    return _text(request).replace(REPEAT, "").strip()
 
 
 def rows(store: Path, statement: str) -> list[tuple[object, ...]]:
@@ -121,7 +143,3 @@ def half_written(store: Path, channels: int) -> list[str]:
     alone = "SELECT id FROM message WHERE alert_id IS NULL OR alert_id NOT IN (SELECT id FROM alert)"
     found += [f"message {row[0]} has no alert" for row in rows(store, alone)]
     return found
-
-
-def counted(things: Iterable[str]) -> str:
-    return ", ".join(f"{count} × {thing}" for thing, count in sorted(Counter(things).items())) or "none"

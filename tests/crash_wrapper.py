@@ -1,13 +1,15 @@
 """`vmwatch` as it is, but for killing itself at a chosen point between two outside effects.
 
-    VMWATCH_TEST_KILL_AT="sent" VMWATCH_TEST_KILL_ON=2 python crash_wrapper.py run
+    world.started(VMWATCH_TEST_WRAPPER="crash_wrapper", VMWATCH_TEST_KILL_AT="sent 2")
 
-dies by SIGKILL when the point is passed for the second time. The points, whose names hold no switch in vmwatch:
+dies by SIGKILL when the point is passed for the second time. Every point is told on standard error when it is first
+passed. vmwatch knows nothing of them; they are:
 
+    made                           when the store's file is there, still empty
     fetch, fetched                 before a request to the operator, and with its answer in hand
     send, sent                     before an attempt on a channel, and with its receipt in hand
     begin X, commit X, committed X before a transaction, before its COMMIT, after it; X is the function whose
-                                   transaction it is: _prepare, Ledger.become_daemon, Lines.claim, Outbox.settle…
+                                   transaction it is: prepare, Ledger.become_daemon, Lines.claim, Outbox.settle…
 """
 
 from __future__ import annotations
@@ -20,13 +22,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from vmwatch.channels import Channel
-from vmwatch.cli import main
+from vmwatch.ledger import place
 from vmwatch.ledger.engine import Transaction
 from vmwatch.ledger.sqlite import SqliteEngine
 from vmwatch.telecomx import Telecomx
 
-KILL_AT = os.environ["VMWATCH_TEST_KILL_AT"]
-KILL_ON = int(os.environ["VMWATCH_TEST_KILL_ON"])
+_KILL_AT = os.environ.get("VMWATCH_TEST_KILL_AT")
+_SAID = "passed: "
 _passages: Counter[str] = Counter()
 
 Call = Callable[..., Awaitable[Any]]
@@ -34,8 +36,15 @@ Call = Callable[..., Awaitable[Any]]
 
 def passed(point: str) -> None:
     _passages[point] += 1
-    if point == KILL_AT and _passages[point] == KILL_ON:
+    if _passages[point] == 1:
+        print(f"{_SAID}{point}", file=sys.stderr, flush=True)
+    if f"{point} {_passages[point]}" == _KILL_AT:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def points(said: str) -> set[str]:
+    """Which points a wrapped vmwatch passed, by what it said."""
+    return {line.removeprefix(_SAID) for line in said.splitlines() if line.startswith(_SAID)}
 
 
 def between(before: str, call: Call, after: str) -> Call:
@@ -68,8 +77,17 @@ def with_points(write: Call) -> Call:
     return watched
 
 
-if __name__ == "__main__":
+def then(call: Callable[..., None], after: str) -> Callable[..., None]:
+    def watched(*arguments: Any, **options: Any) -> None:
+        call(*arguments, **options)
+        passed(after)
+
+    return watched
+
+
+def install() -> None:
+    """In this process, which is to be killed."""
+    place.make_private = then(place.make_private, "made")
     Telecomx.fetch = between("fetch", Telecomx.fetch, "fetched")  # type: ignore[assignment, method-assign]
     Channel.send = between("send", Channel.send, "sent")  # type: ignore[assignment, method-assign]
     SqliteEngine.write = with_points(SqliteEngine.write)  # type: ignore[assignment, method-assign]
-    sys.exit(main())

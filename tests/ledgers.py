@@ -75,7 +75,7 @@ async def polled(ledger: Ledger, *ids: str, now: Instant = NOW, first_poll: str 
 async def begun(ledger: Ledger, number: str = NUMBER, now: Instant = NOW) -> tuple[Standing, ...]:
     """Claim a line; the lines won."""
     claim = decide.claimed(await line(ledger, number), Moment(now), rules(), LEASE)
-    return await ledger.lines.claim([claim], [], now)
+    return tuple(claim.standing for claim in await ledger.lines.claim([claim], [], now))
 
 
 async def claimed(ledger: Ledger, channel: str = "phone", now: Instant = NOW) -> Delivery:

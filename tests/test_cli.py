@@ -27,6 +27,7 @@ LINE_KEYS = (
 )
 CHANNEL_KEYS = "name state pending dead last_sent_at last_error"
 MESSAGE_KEYS = "line id caller caller_name called call_id received_at length first_seen_at left_new_at box played"  #
+NOT_THE_OPERATOR = ("failing", "not_the_operator")
 DELIVERY_KEYS = "id kind line message channel state attempts next_attempt_at sent_at last_error"
 
 
@@ -432,6 +433,164 @@ async def test_what_strangers_wrote_is_shown_as_text(world: World, hook: Webhook
     assert "[bold red]x[/] :smile:" in shown
     assert "\x1b" not in shown
     assert "\u202e" not in shown
+
+
+# ---- every row of the operator's table of errors, and every status of a verb ----
+
+ROWS: dict[str, tuple[str, str]] = {
+    # What is not said of a number, or a login, itself:
+    **dict.fromkeys(("html", "empty", "not_json", "wrong_shape", "redirect", "truncated_json"), NOT_THE_OPERATOR),
+    **dict.fromkeys(("429_seconds", "429_date", "429_bare", "503_seconds", "503_date"), ("failing", "throttled")),
+    **dict.fromkeys(("500", "503_bare"), ("failing", "operator_error")),
+    **dict.fromkeys(("502", "504"), ("failing", "gateway_error")),
+    **dict.fromkeys(("hang", "drip"), ("failing", "timeout")),
+    **dict.fromkeys(("drop", "reset"), ("failing", "connection_lost")),
+    **dict.fromkeys(("unknown_4xx", "empty_403", "empty_404", "empty_422"), ("failing", "refusal_unclear")),
+    # More than one error in one answer: the most dangerous counts.
+    "error_list": ("locked", "pin_locked"),
+    "errors_list": ("rejected", "pin_rejected"),
+}
+"""What an answer makes of a line, in `vmwatch status`."""
+
+
+async def test_every_answer_of_the_operator_s_table_shows_in_the_status(world: World, hook: Webhook) -> None:
+    world.config["operator"]["timeout"] = "1s"
+    world.channel("phone", hook.url)
+    expected = {f"odd_{what}": row for what, row in ROWS.items()}
+    for name in expected:
+        world.operator.odd(world.line(name), name.removeprefix("odd_"))
+    world.line("ok")
+    world.line("wrong", told=WRONG_PIN)
+    world.operator.set_pin(world.line("no_pin"), None)
+    world.operator.set_line(world.line("not_enabled"), enabled=False)
+    world.operator.set_line(world.line("unknown"), known=False)
+    locked = world.line("locked")
+    for _ in range(3):
+        world.operator.login(locked, WRONG_PIN, "NEW")
+    expected |= {
+        "ok": ("ok", "read"),
+        "wrong": ("rejected", "pin_rejected"),
+        "no_pin": ("rejected", "pin_rejected"),
+        "not_enabled": ("not_enabled", "not_enabled"),
+        "unknown": ("unknown_number", "unknown_number"),
+        "locked": ("locked", "pin_locked"),
+    }
+    assert (await world.vmwatch("poll")).status == 1
+    status, human = await asyncio.gather(world.vmwatch("status", "--json"), world.vmwatch("status"))
+    assert (status.status, human.status) == (1, 1)
+    assert {line["name"]: (line["state"], line["reason"]) for line in status.json["lines"]} == expected
+    rows = {row.split()[0]: row for row in human.out.splitlines() if row.split()}
+    assert [
+        name for name, (state, _) in expected.items() if state.replace("_", " ") not in rows[name].replace("_", " ")
+    ] == []
+
+    again = [name for name, (_, reason) in expected.items() if reason == "refusal_unclear"]
+    for name in again:
+        world.let_time_pass(name)
+    await world.vmwatch("poll")
+    seen = by_name((await world.vmwatch("status", "--json")).json["lines"])
+    assert {(seen[name]["state"], seen[name]["reason"]) for name in again} == {("rejected", "refused_twice")}
+
+
+async def test_what_concerns_every_line_shows_on_every_line(world: World, hook: Webhook) -> None:
+    world.line("home")
+    world.line("office")
+    world.channel("phone", hook.url)
+    world.config["operator"]["timeout"] = "2s"
+    for base_url in (f"http://127.0.0.1:{closed_port()}", "https://operator.invalid", f"https://127.0.0.1:{hook.port}"):
+        there, world.config["operator"]["base_url"] = world.config["operator"]["base_url"], base_url
+        await world.vmwatch("poll", "home", "office")
+        assert await shown(world) == [("failing", "no_connection")] * 2, base_url
+        world.config["operator"]["base_url"] = there
+    world.operator.blacklist()
+    await world.vmwatch("poll", "home")
+    assert await shown(world) == [("failing", "blacklisted")] * 2
+    assert len(world.logins("office")) == 0
+
+
+async def shown(world: World) -> list[tuple[str, str]]:
+    return [(line["state"], line["reason"]) for line in (await world.vmwatch("status", "--json")).json["lines"]]
+
+
+VERBS = (
+    *(("run",), ("poll",), ("check", "--online"), ("test",), ("status",), ("messages",), ("outbox",)),
+    *(("pause", "home"), ("resume", "home")),
+)
+"""Every verb that needs the store."""
+
+
+async def test_a_store_that_can_not_be_had_is_75_for_every_verb(world: World, hook: Webhook) -> None:
+    world.line("home")
+    world.channel("phone", hook.url)
+    world.store.mkdir()
+    for verb, ran in zip(VERBS, await asyncio.gather(*(world.vmwatch(*verb) for verb in VERBS)), strict=True):
+        assert (verb, ran.status, ran.out) == (verb, 75, "")
+        assert ran.err == f"{world.store}: the store can't be opened: Is a directory\n"
+    assert not world.logins("home")
+    assert hook.record == []
+
+
+async def test_looking_is_1_only_where_it_shows_trouble(world: World, hook: Webhook) -> None:
+    world.line("home")
+    world.channel("phone", hook.url)
+    await world.vmwatch("poll")
+    verbs = (("status",), ("check", "--online"), ("messages",), ("outbox",), ("outbox", "drop", "999"))
+
+    async def statuses() -> list[int]:
+        return [ran.status for ran in await asyncio.gather(*(world.vmwatch(*verb) for verb in verbs))]
+
+    assert await statuses() == [0, 0, 0, 0, 1]
+    hook.manner = refuse(500)
+    world.operator.odd(world.numbers["home"], "500")
+    world.let_time_pass("home")
+    assert (await world.vmwatch("poll")).status == 1
+    assert await statuses() == [1, 1, 0, 0, 1]
+
+
+# ---- every refusal of the configuration, as a person meets it ----
+
+
+async def test_all_refusals_come_in_one_run_each_a_sentence_with_file_line_and_key(world: World) -> None:
+    world.config = {
+        "polling": {"intervall": "60s", "interval": "0.5s"},
+        "poling": {"jitter": 0},
+        "operator": {"base_url": "http://operator.example.com"},
+        "channels.nothing": {"url": f"nothing://{SECRET_TOPIC}"},
+        "channels.several": {
+            "url": f"mailto://127.0.0.1?from=a@example.com&to={SECRET_TOPIC}@example.com,b@example.com"
+        },
+        "channels.filed": {"url_file": "phone.url"},
+        "lines.home": {"number": "+4571919998", "pin": 1234567890},
+        "lines.again": {"number": "+4571919998", "pin": "12"},
+        "lines.local": {"number": "71919997", "pin": PIN, "channels": ["pager"]},
+        "lines.filed": {"number": "+4571919996", "pin_file": "home.pin"},
+    }
+    ran = await world.vmwatch("check", VMWATCH_POLLING__INTERVALL="60s", VMWATCH_TEST_ANYTHING="1")
+    assert (ran.status, ran.out) == (78, "")
+    assert ran.err.splitlines() == [
+        "config.toml:2: polling.intervall: unknown key; did you mean interval?",
+        'config.toml:3: polling.interval: must be at least "1s": every poll is a login',
+        "config.toml:5: poling: unknown table; did you mean polling?",
+        "config.toml:9: operator.base_url: must be https, for the PIN travels in the URL "
+        "(http only for 127.0.0.1, ::1 or localhost)",
+        "config.toml:12: channels.nothing.url: is not a URL that Apprise can build a channel from",
+        "config.toml:15: channels.several.url: stands for 2 targets: give each a channel of its own",
+        "config.toml:18: channels.filed.url_file: phone.url cannot be read: No such file or directory",
+        "config.toml:22: lines.home.pin: must be 4 to 10 digits, in quotes",
+        "config.toml:25: lines.again.number: is the number of lines.home too",
+        "config.toml:26: lines.again.pin: must be 4 to 10 digits, in quotes",
+        'config.toml:29: lines.local.number: must be a number in E.164 form, like "+4571919998"',
+        "config.toml:31: lines.local.channels: there is no channel pager",
+        "config.toml:35: lines.filed.pin_file: home.pin cannot be read: No such file or directory",
+        "environment variable VMWATCH_POLLING__INTERVALL: names no key; did you mean VMWATCH_POLLING__INTERVAL?",
+    ]
+    world.config = {}
+    assert (await world.vmwatch("check")) == Ran(
+        78,
+        "",
+        "config.toml:1: channels: there is no channel: add a table such as [channels.phone]\n"
+        "config.toml:1: lines: there is no line: add a table such as [lines.home]\n",
+    )
 
 
 # ---- pause and resume ----

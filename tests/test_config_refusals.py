@@ -506,7 +506,7 @@ def test_what_can_be_no_file_is_not_repeated(tmp_path: Path, name: str) -> None:
     [
         (b"\xff" + GOOD.encode(), "config.toml: is not UTF-8 text"),
         (GOOD.encode("utf-16"), "config.toml: is not UTF-8 text"),
-        (GOOD.encode() + b"#" * (1 << 20), "config.toml: is larger than 1024 KiB"),
+        (GOOD.encode() + b"#" * (16 << 20), "config.toml: is larger than 16384 KiB"),
         (b"a = " + b"[" * 100_000, "config.toml: is nested too deeply"),
         (
             GOOD.replace("\n", "\r").encode(),

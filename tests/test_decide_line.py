@@ -95,6 +95,8 @@ CHANGED_PIN = [
     ("not enabled", NOT_ENABLED, "not_enabled not_enabled", LATER),
     ("rejected", rejected(), "waiting pin_changed", NOW),
     ("refused twice", rejected(reason=Reason.REFUSED_TWICE, doubts=2), "waiting pin_changed", NOW),
+    ("refused twice while locked", rejected(doubts=2, locked_until=LATER), "waiting pin_changed", LATER),
+    ("refused twice, locked long ago", rejected(doubts=2, locked_until=NOW - HOUR), "waiting pin_changed", NOW),
 ]
 
 
@@ -108,7 +110,7 @@ def test_a_changed_pin_is_untrusted_and_has_one_try_of_its_own(before: Standing,
 
 
 def test_a_pin_changed_under_an_attempt_does_not_answer_for_the_old_ones_verdict() -> None:
-    claim = decide.claimed(trusted(), Moment(NOW), rules(), 30 * SECOND)
+    claim = decide.claimed(trusted(), Moment(NOW), rules(), 30 * SECOND).standing
     after = configured(claim, renewed())
     assert after.attempt_at is None
     assert after.claimed_until == claim.claimed_until
@@ -130,14 +132,14 @@ def test_people_hear_that_a_changed_pin_works_and_that_it_does_not() -> None:
     ids=str,
 )
 def test_an_unsettled_lines_claim_is_due_again_when_it_ends(before: Standing) -> None:
-    after = decide.claimed(before, Moment(NOW), rules(), 30 * SECOND)
+    after = decide.claimed(before, Moment(NOW), rules(), 30 * SECOND).standing
     assert (after.attempt_at, after.last_poll_at) == (NOW, NOW)
     assert after.claimed_until == after.next_poll_at == NOW + 30 * SECOND
-    assert (after.state, after.doubts, after.version) == (before.state, before.doubts, before.version)
+    assert (after.state, after.doubts, after.version) == (before.state, before.doubts, before.version + 1)
 
 
 def test_a_settled_lines_claim_is_followed_by_its_next_place_in_the_interval() -> None:
-    after = decide.claimed(trusted(), Moment(NOW), rules(interval=HOUR), 30 * SECOND)
+    after = decide.claimed(trusted(), Moment(NOW), rules(interval=HOUR), 30 * SECOND).standing
     assert after.claimed_until == NOW + 30 * SECOND
     assert after.next_poll_at == decide.claimed(after, Moment(NOW), rules(interval=HOUR), 0).next_poll_at
     assert NOW + 30 * SECOND < (after.next_poll_at or 0) <= NOW + HOUR * 1.1
@@ -163,6 +165,8 @@ def test_a_settled_lines_claim_is_followed_by_its_next_place_in_the_interval() -
         (DOUBTED, OPEN, Reason.REFUSAL_UNCLEAR),
         (replace(DOUBTED, next_poll_at=NOW), OPEN, None),
         (THROTTLED, OPEN, Reason.THROTTLED),
+        (standing(reason=Reason.PIN_CHANGED, next_poll_at=LATER, locked_until=LATER), OPEN, Reason.PIN_CHANGED),
+        (standing(next_poll_at=LATER, locked_until=NOW), OPEN, None),
         (trusted(), BLOCKED, Reason.BLACKLISTED),
         (trusted(), OperatorStanding(blocked_until=NOW, failures=1), None),
         (rejected(), BLOCKED, Reason.PIN_REJECTED),
@@ -187,6 +191,7 @@ RESUMED = [
     ("locked", locked(next_poll_at=LATER), "locked pin_locked", True),
     ("not enabled", NOT_ENABLED, "not_enabled not_enabled", True),
     ("rejected", rejected(doubts=2), "waiting resumed", True),
+    ("refused twice while locked", rejected(doubts=2, locked_until=LATER), "waiting resumed", True),
 ]
 
 

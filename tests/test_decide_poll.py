@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -193,7 +194,7 @@ def test_no_trouble_touches_what_is_known_of_the_mailbox(trouble: Trouble, befor
 def test_every_verdict_ends_the_attempt_and_its_claim(answer: Mailbox | Trouble, before: Standing) -> None:
     asked = decide.asked(before, NOW)
     claim = decide.claimed(asked, Moment(NOW), rules(), 30 * SECOND)
-    after = judged(claim, answer).after
+    after = judged(claim.standing, answer).after
     assert (after.attempt_at, after.claimed_until, after.asked_at) == (None, None, None)
 
 
@@ -293,6 +294,12 @@ def test_other_trouble_never_shortens_a_lock_outs_wait(reason: Reason) -> None:
     story = Story(locked(failures=5)).play([reason])
     assert story.waits == [16 * HOUR]
     assert story.play([L]).waits[-1] == DAY
+
+
+@pytest.mark.parametrize(("before", "until"), [(locked(failures=3), NOW + 4 * HOUR), (standing(failures=3), None)])
+def test_a_lock_out_lasts_though_its_line_waits_for_a_person(before: Standing, until: int | None) -> None:
+    line = judged(replace(before, doubts=1), T).after
+    assert (line.state, line.locked_until) == (LineState.REJECTED, until)
 
 
 def test_a_locked_line_that_could_not_reach_the_operator_may_ask_soon_and_keeps_its_place() -> None:

@@ -15,7 +15,7 @@ ROOT = Path(vmwatch.__file__).parent
 FLOORS = {
     0: {"models"},
     1: {"errors", "backoff", "settings", "reading", "wording", "pins", "redaction"},
-    2: {"decide"},
+    2: {"decide", "condition"},
     3: {
         "config",
         "ledger",

@@ -180,14 +180,14 @@ async def test_of_two_processes_one_wins_a_line(store: Path) -> None:
         claims = [[decide.claimed(due, Moment(NOW), rules(), LEASE) for due in seen] for seen in both]
         first = await one.lines.claim(claims[0], [], NOW)
         second = await two.lines.claim(claims[1], [], NOW)
-        assert {standing.name for standing in first} == {"home", "work"}
-        assert second == ()
+        assert {claim.before.name for claim in first} == {"home", "work"}
+        assert list(second) == []
 
 
 async def test_a_line_that_a_person_changed_meanwhile_is_not_claimed(ledger: Ledger) -> None:
     stale = decide.claimed(await line(ledger), Moment(NOW), rules(), LEASE)
     await ledger.lines.change(decide.paused(await line(ledger), FOREVER, NOW))
-    assert await ledger.lines.claim([stale], [], NOW) == ()
+    assert list(await ledger.lines.claim([stale], [], NOW)) == []
     assert (await line(ledger)).attempt_at is None
 
 
@@ -217,7 +217,9 @@ async def test_a_line_may_be_noted_and_claimed_again_at_once(ledger: Ledger) -> 
     (first,) = await begun(ledger)
     noted = replace(first, attempt_at=None, last_success_at=NOW + 7)
     again = decide.claimed(noted, Moment(NOW + INTERVAL), rules(), LEASE)
-    (second,) = await ledger.lines.claim([again], [QuietNote(NUMBER, NOW, NOW + 7)], NOW + INTERVAL)
+    (claim,) = await ledger.lines.claim([again], [QuietNote(NUMBER, NOW, NOW + 7)], NOW + INTERVAL)
+    second = claim.standing
+    assert second == await line(ledger)
     assert (second.attempt_at, second.last_success_at) == (NOW + INTERVAL, NOW + 7)
 
 

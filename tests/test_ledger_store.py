@@ -313,6 +313,20 @@ async def test_the_next_start_does_not_move_the_waits_again(ledger: Ledger) -> N
     assert await ledger.latest() == NOW
 
 
+async def test_what_was_written_by_the_clock_as_it_is_now_is_not_moved(ledger: Ledger) -> None:
+    """A verb may have come between the clock's being set back and the daemon's start."""
+    old, new = NOW + DAY, NOW - MINUTE
+    await adopted(
+        ledger,
+        trusted(last_poll_at=old, next_poll_at=old + HOUR, paused_until=NOW + HOUR, paused_at=new),
+        standing(number=OTHER, name="work", since=new, next_poll_at=NOW + HOUR),
+    )
+    await ledger.shift(-DAY, after=NOW)
+    moved, kept = await line(ledger), await line(ledger, OTHER)
+    assert (moved.next_poll_at, moved.paused_until) == (NOW + HOUR, NOW + HOUR)
+    assert kept.next_poll_at == NOW + HOUR
+
+
 async def test_an_empty_store_has_seen_no_time(ledger: Ledger) -> None:
     assert await ledger.latest() is None
 

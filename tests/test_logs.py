@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from vmwatch.logs import SECRET, Format, Redaction, set_up
+from vmwatch.logs import SECRET, Format, Redaction, is_journal, set_up
 
 PIN = "0735"
 URL = "ntfys://my-secret-topic"
@@ -137,3 +140,68 @@ def test_libraries_speak_up_only_when_something_is_wrong(name: str, log_to: Call
     stream = log_to("text")
     logging.getLogger(name).info("chatter")
     assert stream.getvalue() == ""
+
+
+# ---- the journal ----
+
+SPEAKER = """
+import logging, sys
+from vmwatch.logs import Redaction, marked, set_up
+set_up(Redaction(["0735"]), sys.argv[1])
+log = logging.getLogger("vmwatch.test")
+log.info("the PIN is 0735")
+log.warning("one\\ntwo")
+log.error("it failed")
+print(marked("refused\\nin two lines", logging.ERROR), file=sys.stderr)
+"""
+
+
+def spoken(folder: Path, form: str, stream: str | None) -> list[str]:
+    """What a process writes to a file as its standard error, which is `stream` to $JOURNAL_STREAM; None: itself."""
+    with (folder / "stderr").open("w+") as file:
+        there = os.fstat(file.fileno())
+        environment = os.environ | {"JOURNAL_STREAM": stream or f"{there.st_dev}:{there.st_ino}"}
+        subprocess.run([sys.executable, "-c", SPEAKER, form], stderr=file, env=environment, check=True, timeout=30)
+        file.seek(0)
+        return file.read().splitlines()
+
+
+def test_the_journal_gets_a_priority_for_each_line_and_no_second_time(tmp_path: Path) -> None:
+    assert spoken(tmp_path, "text", None) == [
+        f"<6>the PIN is {SECRET}",
+        "<4>one",
+        "<4>    two",
+        "<3>it failed",
+        "<3>refused",
+        "<3>in two lines",
+    ]
+
+
+def test_the_journal_gets_json_with_a_priority_before_it(tmp_path: Path) -> None:
+    first = spoken(tmp_path, "json", None)[0]
+    assert first.startswith("<6>{")
+    assert json.loads(first.removeprefix("<6>"))["message"] == f"the PIN is {SECRET}"
+
+
+def test_what_merely_inherited_the_journal_s_name_is_not_the_journal(tmp_path: Path) -> None:
+    """$JOURNAL_STREAM stays set when a service's child writes to a file or a terminal."""
+    said = spoken(tmp_path, "text", "8:1234")
+    assert said[0].endswith(f" info    the PIN is {SECRET}")
+    assert said[-2:] == ["refused", "in two lines"]
+
+
+@pytest.mark.parametrize("value", ["", "8", "x:y", "8:1234:5", None])
+def test_a_strange_journal_stream_is_none(value: str | None, tmp_path: Path) -> None:
+    environ = {} if value is None else {"JOURNAL_STREAM": value}
+    with (tmp_path / "file").open("w") as file:
+        assert not is_journal(environ, file.fileno())
+    assert not is_journal(environ, 9999)
+
+
+def test_the_stack_of_a_process_that_is_killed_for_hanging_is_told() -> None:
+    """What the watchdog does, with systemd's default signal."""
+    code = "import os; from vmwatch.logs import catch_crashes; catch_crashes(); os.abort()"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert ran.returncode == -6
+    assert "Fatal Python error: Aborted" in ran.stderr
+    assert 'File "<string>", line 1' in ran.stderr

@@ -86,6 +86,7 @@ class Notices:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.datagrams: list[str] = []
         self._name = f"vmwatch-test-{uuid4().hex}"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind("\0" + self._name)
@@ -99,7 +100,8 @@ class Notices:
         """Everything that was said until now."""
         with contextlib.suppress(BlockingIOError):
             while True:
-                self.heard += self._socket.recv(65536).decode().splitlines()
+                self.datagrams.append(self._socket.recv(65536).decode())
+                self.heard += self.datagrams[-1].splitlines()
         return self.heard
 
     def close(self) -> None:
@@ -432,7 +434,7 @@ def channels_of(settings: Settings) -> dict[str, Channel]:
 
 
 @contextlib.asynccontextmanager
-async def bench_in(folder: Path, settings: Settings) -> AsyncIterator[Bench]:
+async def bench_in(folder: Path, settings: Settings, ring: Callable[[], None] = lambda: None) -> AsyncIterator[Bench]:
     """The parts of a daemon that watches by these settings, with nothing yet begun."""
     prepare()
     clock, decisions = TurnedClock(), list[Decision]()
@@ -445,7 +447,7 @@ async def bench_in(folder: Path, settings: Settings) -> AsyncIterator[Bench]:
             Telecomx(operator.base_url, operator.timeout, operator.concurrency, clock.now)
         )
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        poller = Poller(ledger, clock, Attempts(ledger, clock, decisions.append), tasks)
+        poller = Poller(ledger, clock, Attempts(ledger, clock, decisions.append), tasks, ring)
         bench = Bench(ledger, clock, poller, Deliverer(ledger, clock, tasks, UTC), decisions, folder)
         bench.use(settings, client)
         yield bench

@@ -12,7 +12,7 @@ from vmwatch import decide, reading
 from vmwatch.errors import LedgerError, Trouble
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger, QuietNote
-from vmwatch.models import Decision, LineState, Mailbox, Reason, Standing
+from vmwatch.models import Claim, Decision, LineState, Mailbox, Reason, Standing
 from vmwatch.telecomx import Telecomx
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ class Login:
     pin_tag: int
     """As `pins.tag` has it: a line whose standing has another one waits for another PIN."""
     rules: decide.Rules
+    """Those of the configuration that the attempt began with."""
 
     def __repr__(self) -> str:
         return "Login(<secret>)"
@@ -44,30 +45,32 @@ class Attempts:
         self._clock = clock
         self._observe = observe
         self._answered: dict[str, bytes] = {}
+        self.rules_now: Callable[[str], decide.Rules | None] = lambda _: None
+        """A line's rules by the configuration of the moment, which may have changed while an attempt was under way."""
         self.block_is_open = False
         """The operator blocked this machine's address: even the same answer again is then worth recording."""
 
-    async def make(self, claim: Standing, login: Login, operator: Telecomx) -> QuietNote | None:
+    async def make(self, claim: Claim, login: Login, operator: Telecomx) -> QuietNote | None:
         """Ask once, and record what comes of it; a quiet answer is returned as the note that is owed instead."""
         try:
             body = await operator.fetch(claim.number, login.pin)
         except Trouble as trouble:
-            await self.judge(claim, trouble, login)
+            await self.judge(claim.standing, trouble, login)
             return None
         digest = blake2b(body, digest_size=16).digest()
-        if self._is_quiet(claim, digest):
-            log.debug("%s: %s", claim.name, Reason.NOTHING_NEW, extra=_facts(claim, Reason.NOTHING_NEW))
-            return QuietNote(claim.number, claim.attempt_at or 0, self._clock.now())
+        if self._is_quiet(claim.before, digest):
+            log.debug("%s: %s", claim.before.name, Reason.NOTHING_NEW, extra=_facts(claim.before, Reason.NOTHING_NEW))
+            return QuietNote(claim.number, claim.attempt_at, self._clock.now())
         self._answered.pop(claim.number, None)
-        decision = await self.judge(claim, _read(body), login)
+        decision = await self.judge(claim.standing, _read(body), login)
         if decision is not None and decision.repeatable:
             self._answered[claim.number] = digest
         return None
 
-    def _is_quiet(self, claim: Standing, digest: bytes) -> bool:
+    def _is_quiet(self, line: Standing, digest: bytes) -> bool:
         """Whether this is the last answer again, and of a kind that changes nothing when it is repeated."""
-        settled = claim.state is LineState.OK and claim.trusted and not claim.doubts and not self.block_is_open
-        return settled and claim.asked_at is None and self._answered.get(claim.number) == digest
+        settled = line.state is LineState.OK and line.trusted and not line.doubts and not self.block_is_open
+        return settled and line.asked_at is None and self._answered.get(line.number) == digest
 
     async def judge(self, claim: Standing, answer: Mailbox | Trouble, login: Login) -> Decision | None:
         """Record what an answer comes to. Whoever changed the line meanwhile was first: it is judged anew.
@@ -88,7 +91,8 @@ class Attempts:
     async def _decide(self, standing: Standing, answer: Mailbox | Trouble, login: Login) -> Decision:
         operator = await self._ledger.lines.operator()
         known = {} if isinstance(answer, Trouble) else await self._ledger.lines.known(standing.number)
-        return decide.after_poll(standing, operator, answer, known, self._clock.moment(), login.rules)
+        rules = self.rules_now(standing.number) or login.rules
+        return decide.after_poll(standing, operator, answer, known, self._clock.moment(), rules)
 
     async def _recorded(self, decision: Decision) -> bool:
         level = logging.ERROR

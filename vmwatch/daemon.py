@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, suppress
 from datetime import tzinfo
 
 from vmwatch import __version__, signals, systemd
-from vmwatch.adopt import adopt
+from vmwatch.adopt import adopt, renamed
 from vmwatch.attempt import Attempts, Observer
 from vmwatch.channels import Channel
+from vmwatch.condition import Condition
 from vmwatch.config import Loaded
 from vmwatch.deliver import Deliverer
 from vmwatch.errors import ConfigError, LedgerError
 from vmwatch.heartbeat import Clock, Heartbeat
 from vmwatch.ledger import Ledger
-from vmwatch.models import SECOND, Decision, LineState, Standing
+from vmwatch.models import SECOND, Decision
 from vmwatch.poll import Poller
 from vmwatch.settings import Operator, Settings
 from vmwatch.store_trouble import StoreTrouble
@@ -53,14 +54,16 @@ class Daemon:
         self._reload = asyncio.Event()
         self._chores = asyncio.Event()
         self._clients: dict[Operator, Telecomx] = {}
-        self._troubles: dict[str, str] = {}
+        self._condition = Condition()
+        self._told = ""
 
     async def run(self) -> None:
         """Run until SIGTERM, SIGINT or `stop`. Raises LedgerError if the store can't be had."""
         acts = dict.fromkeys(signals.STOP, self._stop.set) | {signals.RELOAD: self._reload.set}
         async with AsyncExitStack() as stack:
             stack.enter_context(signals.heard(acts))
-            self._ledger = await Ledger.open(self._loaded.store_url, create=True, role="daemon")
+            async with systemd.starting("opening the store"):
+                self._ledger = await Ledger.open(self._loaded.store_url, create=True, role="daemon")
             stack.push_async_callback(self._ledger.close)
             await self._ledger.become_daemon(__version__, self._clock.now())
             self._stack = stack
@@ -68,9 +71,11 @@ class Daemon:
             async with group() as tasks:
                 attempts = Attempts(self._ledger, self._clock, self._observe)
                 self._poller = Poller(self._ledger, self._clock, attempts, tasks, self._bell.set)
-                self._deliverer = Deliverer(self._ledger, self._clock, tasks, self._zone, self._bell.set)
+                self._deliverer = Deliverer(
+                    self._ledger, self._clock, tasks, self._zone, self._bell.set, self._condition.channel
+                )
                 self._store = StoreTrouble(self._ledger, self._clock, tasks, self._zone)
-                await self._use(self._loaded.settings)
+                await self._use(self._loaded.settings, None)
                 await self._live(tasks)
 
     def stop(self) -> None:
@@ -85,13 +90,15 @@ class Daemon:
         self._bell.set()
         self._chores.set()
         side = [tasks.create_task(loop) for loop in (heartbeat.run(), self._rounds(), self._reloads(), self._tidy())]
-        systemd.notify("READY=1", self._status_line())
+        systemd.ready(self._status())
         log.info("watching %d line(s), alerting %d channel(s)", *self._counts())
         await self._stop.wait()
         log.info("stopping")
-        systemd.notify("STOPPING=1")
+        systemd.stopping()
         for task in side:
             task.cancel()
+        # A store that another process holds would be waited for again by each transaction that is under way.
+        asyncio.get_running_loop().call_later(PATIENCE_S, self._ledger.hurry)
         await asyncio.gather(*(part.stop(PATIENCE_S) for part in (self._poller, self._deliverer, self._store)))
         await self._flush()
 
@@ -102,8 +109,10 @@ class Daemon:
             await self._bell.wait()
             self._bell.clear()
             await self._store.after_round(await self._trouble_of_round())
+            self._condition.store = self._store.trouble
             # A store that takes nothing is waited out: a restart would not mend it.
-            systemd.notify("WATCHDOG=1")
+            if not systemd.alive(self._status_if_changed()):
+                self._told = ""
 
     async def _trouble_of_round(self) -> LedgerError | None:
         try:
@@ -130,18 +139,31 @@ class Daemon:
             await self._reload.wait()
             self._reload.clear()
             systemd.reloading()
-            try:
-                await self._reread()
-            except (ConfigError, LedgerError) as error:
-                log.error("the new configuration is refused, the old one stays: %s", error)  # noqa: TRY400
-            systemd.notify("READY=1", self._status_line())
+            self._condition.refusal = await self._refusal()
+            systemd.ready(self._status())
+            await self._note_reload()  # after READY: whoever waits for this in ExecReload= ends after it, too
             self._bell.set()
+
+    async def _refusal(self) -> str:
+        """Read the configuration again; returns why the old one stays, or nothing."""
+        try:
+            await self._reread()
+        except (ConfigError, LedgerError) as error:
+            log.error("the new configuration is refused, the old one stays: %s", error)  # noqa: TRY400
+            return str(error)
+        return ""
+
+    async def _note_reload(self) -> None:
+        try:
+            await self._ledger.note_reload(self._condition.refusal)
+        except LedgerError:
+            log.debug("what came of the reload is not noted")  # `vmwatch reload` says so after a while.
 
     async def _reread(self) -> None:
         loaded = self._load()
         if loaded.store_url != self._loaded.store_url:
             log.warning("store.url was changed: that takes effect when vmwatch is started again")
-        await self._use(loaded.settings)
+        await self._use(loaded.settings, self._loaded.settings)
         self._loaded = loaded
         log.info("the configuration was read again: %d line(s), %d channel(s)", *self._counts())
 
@@ -158,17 +180,24 @@ class Daemon:
 
     # ---- what they share ----
 
-    async def _use(self, settings: Settings) -> None:
-        """Watch by these settings from now on. Raises LedgerError; the old ones are kept then."""
-        await adopt(self._ledger, settings, self._clock.now())
-        self._poller.use(settings, await self._client(settings.operator))
+    async def _use(self, settings: Settings, before: Settings | None) -> None:
+        """Watch by these settings from now on. Raises LedgerError; the old ones (`before`) are kept then."""
+        await adopt(self._ledger, settings, self._clock.now(), before)
+        lines, views = await self._ledger.lines.standings(), await self._ledger.outbox.channels()
+        client = await self._client(settings.operator)
         urls = {name: channel.url.get_secret_value() for name, channel in settings.channels.items()}
         channels = {name: Channel(name, url) for name, url in urls.items()}
+        self._poller.use(settings, client)
         self._deliverer.use(settings, channels)
         self._store.use(channels, settings.delivery.timeout)
-        self._troubles = {}
-        for standing in await self._ledger.lines.standings():
-            self._note_trouble(standing)
+        self._condition.watch(lines, (view.standing for view in views))
+        await self._rename_again(renamed(before, settings))
+
+    async def _rename_again(self, channels: Mapping[str, str]) -> None:
+        """What a poll owed to an old name between the ledger's change of it and the poller's."""
+        if channels:
+            with suppress(LedgerError):  # nearly always there is nothing; `adopt` moved the rest
+                await self._ledger.outbox.rename(channels)
 
     async def _client(self, operator: Operator) -> Telecomx:
         """The client for these settings; one that was replaced serves its polls under way until the end."""
@@ -183,7 +212,7 @@ class Daemon:
         latest = await self._ledger.latest()
         if latest is not None and latest - now > PATIENCE_S * 1000:
             log.warning("the clock is %d s behind the store's last entry; waits are kept", (latest - now) // 1000)
-            await self._ledger.shift(now - latest)
+            await self._ledger.shift(now - latest, after=now)
 
     async def _flush(self) -> None:
         try:
@@ -194,21 +223,15 @@ class Daemon:
     def _observe(self, decision: Decision) -> None:
         if decision.alerts:
             self._bell.set()
-        if decision.before.state is not decision.after.state:
-            self._note_trouble(decision.after)
-            systemd.notify(self._status_line())
+        self._condition.line(decision.after)
         self._observe_too(decision)
-
-    def _note_trouble(self, standing: Standing) -> None:
-        if standing.state in (LineState.OK, LineState.WAITING):
-            self._troubles.pop(standing.number, None)
-        else:
-            self._troubles[standing.number] = f"; {standing.name}: {standing.reason}"
 
     def _counts(self) -> tuple[int, int]:
         return len(self._loaded.settings.lines), len(self._loaded.settings.channels)
 
-    def _status_line(self) -> str:
-        """What `systemctl status` shows: `2 of 3 lines ok; home: pin_rejected`."""
-        lines = len(self._loaded.settings.lines)
-        return f"STATUS={lines - len(self._troubles)} of {lines} lines ok{''.join(self._troubles.values())}"
+    def _status(self) -> str:
+        self._told = str(self._condition)
+        return self._told
+
+    def _status_if_changed(self) -> str | None:
+        return self._status() if str(self._condition) != self._told else None

@@ -16,7 +16,7 @@ from vmwatch.channels import Channel
 from vmwatch.errors import LedgerError
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
-from vmwatch.models import SECOND, ChannelState, Delivery, Duration, Receipt, Settlement
+from vmwatch.models import SECOND, ChannelStanding, ChannelState, Delivery, Duration, Receipt, Settlement
 from vmwatch.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -36,12 +36,14 @@ class Deliverer:
         tasks: asyncio.TaskGroup,
         zone: tzinfo,
         ring: Callable[[], None] = lambda: None,
+        observe: Callable[[ChannelStanding], None] = lambda _: None,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._tasks = tasks
         self._zone = zone
         self._ring = ring
+        self._observe = observe
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
         self._said: dict[str, str] = {}
@@ -100,6 +102,7 @@ class Deliverer:
         receipt = await channel.send(text, self._policy.timeout)
         settlement = await self._settle(delivery, receipt, followed)
         _tell(settlement)
+        self._observe(settlement.channel_after)
         if settlement.alerts:
             self._ring()
         return settlement.sent_at is not None

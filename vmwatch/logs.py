@@ -1,5 +1,7 @@
 """The log on standard error: text for people or JSON for collectors, with a second line of defence for secrets.
 
+Where standard error is the journal, each line is marked with its priority, and the journal's own time is enough.
+
 The first line is that no secret reaches a message. The second is here: whatever is about to be written, a
 traceback included, is searched for the configuration's secrets (`redaction`), and what nobody caught goes
 through the log too. A stranger's text can neither forge an entry nor move a terminal's cursor.
@@ -7,19 +9,22 @@ through the log too. A stranger's text can neither forge an entry nor move a ter
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
+import os
 import re
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Literal, TextIO
 
 from vmwatch.redaction import SECRET, Redaction
 
-__all__ = ["LEVELS", "SECRET", "Format", "Redaction", "catch_crashes", "set_up", "visible"]
+__all__ = ["LEVELS", "SECRET", "Format", "Redaction", "catch_crashes", "marked", "set_up", "visible"]
 
 LEVELS = ("debug", "info", "warning", "error")
 Format = Literal["text", "json"]
@@ -32,20 +37,62 @@ _ACTIVE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 """What moves a cursor, changes the direction of writing, or can't be encoded; tabs and line feeds aside."""
 
 
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+"""syslog's, for what is at least of that level; 7 for the rest."""
+
+
+def is_journal(environ: Mapping[str, str], descriptor: int) -> bool:
+    """Whether what is written there goes to the journal: $JOURNAL_STREAM may have been inherited, so it is compared."""
+    try:
+        there = os.fstat(descriptor)
+    except OSError:
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}"
+
+
+def _to_journal() -> bool:
+    return sys.stderr is sys.__stderr__ and is_journal(os.environ, 2)
+
+
+def marked(text: str, level: int) -> str:
+    """The text as the journal understands it, a priority before each line; as it is where there is no journal."""
+    return _prioritized(text, level) if _to_journal() else text
+
+
+def _prioritized(text: str, level: int) -> str:
+    priority = next((number for least, number in _PRIORITIES if level >= least), 7)
+    return "\n".join(f"<{priority}>{line}" for line in text.split("\n"))
+
+
 def visible(text: str) -> str:
     r"""The text with active characters as JSON would write them, `\u001b`."""
     return _ACTIVE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class _TextFormatter(logging.Formatter):
-    def __init__(self, redaction: Redaction) -> None:
+    def __init__(self, redaction: Redaction, *, bare: bool) -> None:
         super().__init__()
         self._redaction = redaction
+        self._bare = bare
+        """Without time and level, which the journal keeps itself."""
 
     def format(self, record: logging.LogRecord) -> str:
-        when = time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(record.created))
         told = visible(self._redaction(super().format(record))).replace("\n", _CONTINUED)
+        if self._bare:
+            return told
+        when = time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(record.created))
         return f"{when} {record.levelname.lower():7} {told}"
+
+
+class _Marked(logging.Formatter):
+    """What another formatter makes of it, for the journal."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _prioritized(self._inner.format(record), record.levelno)
 
 
 class _JsonFormatter(logging.Formatter):
@@ -79,16 +126,28 @@ def set_up(redaction: Redaction, form: Format = "text", level: str = "info") -> 
     Libraries print addresses, parameters and answers below WARNING. Apprise's loggers are shut in `channels`.
     """
     stream = _Output(sys.stderr)
-    stream.setFormatter(_JsonFormatter(redaction) if form == "json" else _TextFormatter(redaction))
+    stream.setFormatter(_formatter(redaction, form))
     logging.basicConfig(handlers=[stream], level=logging.WARNING, force=True)
     logging.getLogger("vmwatch").setLevel(level.upper())
+
+
+def _formatter(redaction: Redaction, form: Format) -> logging.Formatter:
+    journal = _to_journal()
+    inner = _JsonFormatter(redaction) if form == "json" else _TextFormatter(redaction, bare=journal)
+    return _Marked(inner) if journal else inner
 
 
 # ---- what nobody caught ----
 
 
 def catch_crashes() -> None:
-    """From here on, warnings and whatever nobody caught, in any thread, go through the log and its redaction."""
+    """From here on, warnings and whatever nobody caught, in any thread, go through the log and its redaction.
+
+    Where the process is killed by a signal such as the watchdog's SIGABRT, every thread's stack is written first:
+    places in files, which hold no secret.
+    """
+    if sys.stderr is not None:
+        faulthandler.enable()
     logging.captureWarnings(True)
     sys.excepthook = _crashed
     threading.excepthook = _thread_crashed

@@ -6,7 +6,7 @@ memory, SQL and JSON hold the same number; they become dates only where a person
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -192,6 +192,8 @@ class Standing:
     doubts: int = 0
     failures: int = 0
     failing_since: Instant | None = None
+    locked_until: Instant | None = None
+    """Where a locked line waits for a person: the end of its back-off, which a changed PIN does not shorten."""
     alerted: Kind | None = None
     """The trouble people were last alerted to and that is not over."""
     attempt_at: Instant | None = None
@@ -207,6 +209,35 @@ class Standing:
     saved: int | None = None
     configured: bool = True
     version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An attempt that is to be written down before it is made; `attempt_at` names it.
+
+    Every poll has one and few need more of it than this, so the line's new `standing` is made where it is asked for.
+    """
+
+    before: Standing
+    attempt_at: Instant
+    next_poll_at: Instant
+    claimed_until: Instant
+
+    @property
+    def number(self) -> str:
+        return self.before.number
+
+    @property
+    def standing(self) -> Standing:
+        """The line as its row stands once the claim is won."""
+        return replace(
+            self.before,
+            attempt_at=self.attempt_at,
+            last_poll_at=self.attempt_at,
+            next_poll_at=self.next_poll_at,
+            claimed_until=self.claimed_until,
+            version=self.before.version + 1,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+UNKNOWN = -1
+"""The tag of a line whose store was restored from a backup: which PIN its standing speaks of was not kept."""
+
 
 def tag(salt: bytes, base_url: str, number: str, pin: str) -> int:
     """One byte of a keyed hash: a changed PIN is noticed 255 times in 256, and the ledger holds nothing worth having.

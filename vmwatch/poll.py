@@ -11,7 +11,7 @@ from vmwatch.attempt import Attempts, Login
 from vmwatch.errors import Trouble
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger, QuietNote
-from vmwatch.models import SECOND, Duration, Instant, LineState, OperatorStanding, Reason, Standing
+from vmwatch.models import SECOND, Claim, Duration, Instant, LineState, Moment, OperatorStanding, Reason, Standing
 from vmwatch.settings import Settings
 from vmwatch.telecomx import Telecomx
 
@@ -61,6 +61,7 @@ class Poller:
         self._unsettled: set[str] = set()
         self._notes: dict[str, QuietNote] = {}
         self._crowded = False
+        attempts.rules_now = self._rules_now
 
     def use(self, settings: Settings, operator: Telecomx) -> None:
         """Poll the lines of these settings from the next round on; attempts under way end with the old ones."""
@@ -107,17 +108,17 @@ class Poller:
             task.cancel()
         await self.idle()
 
-    def _claimed(self, standing: Standing, now: Instant, plan: _Plan) -> Standing:
-        moment = replace(self._clock.moment(), now=now)
+    def _claimed(self, standing: Standing, now: Instant, plan: _Plan) -> Claim:
+        moment = Moment(now, self._clock.moment().spread)
         return decide.claimed(standing, moment, plan.logins[standing.number].rules, plan.lease)
 
-    async def _begin(self, claims: list[Standing], now: Instant, plan: _Plan) -> None:
+    async def _begin(self, claims: list[Claim], now: Instant, plan: _Plan) -> None:
         # The attempt is written down before it is made: a crash loop cannot spend a second one.
         taken = dict(self._notes)
         won = await self._ledger.lines.claim(claims, taken.values(), now)
         self._notes = {number: note for number, note in self._notes.items() if taken.get(number) is not note}
-        for standing in won:
-            self._start(standing, self._attempt(standing, plan))
+        for claim in won:
+            self._start(claim.before, self._attempt(claim, plan))
 
     def _start(self, standing: Standing, work: Coroutine[None, None, None]) -> None:
         number = standing.number
@@ -130,13 +131,18 @@ class Poller:
     def _ended(self, number: str) -> None:
         del self._under_way[number]
         self._unsettled.discard(number)
-        if self._crowded:
+        # A round costs as much as many polls, so it waits until there is room for many.
+        if self._crowded and len(self._under_way) <= self._plan.concurrency // 2:
             self._ring()
 
-    async def _attempt(self, claim: Standing, plan: _Plan) -> None:
+    async def _attempt(self, claim: Claim, plan: _Plan) -> None:
         note = await self._attempts.make(claim, plan.logins[claim.number], plan.operator)
         if note is not None:
             self._notes[claim.number] = note
+
+    def _rules_now(self, number: str) -> decide.Rules | None:
+        login = self._plan.logins.get(number)
+        return login.rules if login else None
 
     async def _mourn(self, standing: Standing, login: Login) -> None:
         """A claim ran out and nobody wrote down what came of it: whoever made the attempt died."""

@@ -43,6 +43,11 @@ class StoreTrouble:
         self._since: Instant = 0
         self._told = False
 
+    @property
+    def trouble(self) -> str:
+        """A sentence, or nothing when all is well."""
+        return str(self._latest or "")
+
     def use(self, channels: Mapping[str, Channel], timeout: Duration) -> None:
         """Tell it through these channels, with so many ms for each."""
         self._channels = channels

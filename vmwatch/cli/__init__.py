@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -16,7 +17,11 @@ INTERRUPTED = 130
 _MODULES = {
     "running": ("run", "demo", "simulate"),
     "looking": ("status", "messages", "outbox"),
+    "installing": ("systemd-unit",),
+    "supervising": ("reload", "tell-failure"),
     "acting": ("check", "poll", "pause", "resume", "test"),
+    "beginning": ("init",),
+    "keeping": ("backup", "restore", "health"),
 }
 
 Verb = Callable[[Options], Coroutine[Any, Any, int]]
@@ -31,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _run(_verb(options.verb), options)
         sys.stdout.flush()
     except VmwatchError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - this is the command line
+        _complain(str(error))
         return error.status
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -48,10 +53,26 @@ def _run(verb: Verb, options: Options) -> int:
     from vmwatch import logs
 
     logs.catch_crashes()
-    return asyncio.run(verb(options))
+    with asyncio.Runner(loop_factory=_fast_loop() if options.verb == "run" else None) as runner:
+        return runner.run(verb(options))
+
+
+def _fast_loop() -> Callable[[], Any] | None:
+    """uvloop's event loop where it is installed (the extra `fast`); None: asyncio's own."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return None
+    return new_event_loop  # type: ignore[no-any-return]
+
+
+def _complain(sentence: str) -> None:
+    from vmwatch.logs import marked
+
+    print(marked(sentence, logging.ERROR), file=sys.stderr)  # noqa: T201 - this is the command line
 
 
 def _verb(name: str) -> Verb:
     module = next(module for module, verbs in _MODULES.items() if name in verbs)
-    verb: Verb = getattr(import_module(f"vmwatch.cli.{module}"), name)
+    verb: Verb = getattr(import_module(f"vmwatch.cli.{module}"), name.replace("-", "_"))
     return verb

@@ -24,7 +24,7 @@ async def check(options: Options) -> int:
     if not options.online:
         _show_check(options, loaded, None)
         return 0
-    async with _whole_store(loaded) as ledger:
+    async with whole_store(loaded) as ledger:
         answers = await ask(ledger, loaded, (), deliver=False)
     _show_check(options, loaded, answers)
     return answers.status
@@ -46,7 +46,7 @@ def _show_check(options: Options, loaded: config.Loaded, answers: Answers | None
 
 async def poll(options: Options) -> int:
     loaded = desk.load(options.config)
-    async with _whole_store(loaded) as ledger:
+    async with whole_store(loaded) as ledger:
         answers = await ask(ledger, loaded, tuple(options.lines), deliver=True)
     if options.json:
         desk.print_json(answers.shape())
@@ -77,7 +77,7 @@ async def test(options: Options) -> int:
 
     loaded = desk.load(options.config)
     names = _channels(loaded, options.channels)
-    async with _whole_store(loaded) as ledger:
+    async with whole_store(loaded) as ledger:
         alert_id = await ledger.outbox.owe(Alert(Kind.TEST, names), desk.now())
         owed = await send_test(ledger, loaded, alert_id, names)
     _show_test(options, owed)
@@ -127,7 +127,7 @@ def _show_change(options: Options, standing: Standing, sentence: str) -> None:
 
 
 @asynccontextmanager
-async def _whole_store(loaded: config.Loaded) -> AsyncIterator[Ledger]:
+async def whole_store(loaded: config.Loaded) -> AsyncIterator[Ledger]:
     """The store, made if need be and brought in line with the configuration, unless a daemon sees to that."""
     ledger = await Ledger.open(loaded.store_url, create=True)
     try:

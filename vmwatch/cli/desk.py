@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Iterable
@@ -38,7 +39,7 @@ def read(named: str | None) -> config.Loaded:
 
     loaded = config.load(place(named), os.environ, objection)
     for warning in loaded.warnings:
-        say(f"warning: {warning}")
+        say(logs.marked(f"warning: {warning}", logging.WARNING))
     return loaded
 
 

@@ -9,6 +9,11 @@ from vmwatch import __version__
 
 _CONFIG = "the configuration file (default: $VMWATCH_CONFIG, ./config.toml, /etc/vmwatch/config.toml)"
 _LINE = "a line's name or number"
+UNITS = (
+    *("vmwatch.service", "vmwatch-failed@.service"),
+    *("lan-only.conf", "notify-reload.conf", "on-failure.conf", "static-user.conf"),
+)
+"""What is in systemd/, the unit itself first."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,9 +26,12 @@ def parser() -> argparse.ArgumentParser:
     main.add_argument("--version", action="version", version=f"vmwatch {__version__}")
     main.add_argument("--config", metavar="FILE", help=_CONFIG)
     verbs = _Verbs(main)
+    _beginning(verbs)
     _running(verbs)
     _looking(verbs)
     _acting(verbs)
+    _keeping(verbs)
+    _for_systemd(verbs)
     return main
 
 
@@ -38,6 +46,33 @@ class _Verbs:
         if json:
             verb.add_argument("--json", action="store_true", help="for scripts: JSON, times in UTC")
         return verb
+
+
+def _beginning(verbs: _Verbs) -> None:
+    init = verbs.add("init", "write a first configuration: asks for what it needs, tries it, says how to go on")
+    init.add_argument("--directory", metavar="DIR", help="where to (default: /etc/vmwatch for root, else this folder)")
+    init.add_argument("--number", metavar="NUMBER", help="the line's, with + and country code")
+    pin = init.add_mutually_exclusive_group()
+    pin.add_argument("--pin-file", metavar="FILE", help="a file that holds the line's PIN; it is copied")
+    pin.add_argument("--pin-stdin", action="store_true", help="the PIN is the first line of standard input")
+    channel = "a file that holds a channel's Apprise URL, which is copied; NAME is `phone` by default; may be repeated"
+    init.add_argument("--channel-url-file", action="append", default=[], metavar="[NAME=]FILE", help=channel)
+    init.add_argument("--name", default="home", help="the line's name: a-z, 0-9 and _ (default: home)")
+    init.add_argument("--label", default="", help="what alerts call the line (default: its name)")
+    init.add_argument("--base-url", metavar="URL", help="another operator's address, such as `vmwatch simulate`'s")
+    init.add_argument("--store", metavar="URL", help="where the store is to be, as store.url has it")
+    init.add_argument("--no-test", action="store_true", help="send no test alert")
+    init.add_argument(
+        "--no-online", action="store_true", help="do not log in at the operator to see whether the PIN is right"
+    )
+
+
+def _keeping(verbs: _Verbs) -> None:
+    backup = verbs.add("backup", "copy the store to a new file, also while the daemon runs; no secret is in it")
+    backup.add_argument("file", metavar="FILE", help="must not be there yet")
+    restore = verbs.add("restore", "put a backup in the store's place, and keep what was there; no daemon may run")
+    restore.add_argument("file", metavar="FILE", help="what `vmwatch backup` wrote")
+    verbs.add("health", "whether a daemon runs on the store and does its rounds", json=True)
 
 
 def _running(verbs: _Verbs) -> None:
@@ -75,6 +110,21 @@ def _acting(verbs: _Verbs) -> None:
     resume.add_argument("line", metavar="LINE", help=_LINE)
     test = verbs.add("test", "send a test alert and tell each channel's result", json=True)
     test.add_argument("channels", nargs="*", metavar="CHANNEL", help="a channel's name (default: all)")
+
+
+def _for_systemd(verbs: _Verbs) -> None:
+    unit = verbs.add(
+        "systemd-unit", "print the systemd unit with the path of this installation, or one of its drop-ins"
+    )
+    unit.add_argument("name", nargs="?", choices=UNITS, default=UNITS[0], metavar="NAME", help=f"{', '.join(UNITS)}")
+    reload = verbs.add("reload", "have the daemon read its configuration again, and fail if that is refused")
+    reload.add_argument("pid", type=_pid, metavar="PID", help="the daemon's process; $MAINPID in ExecReload=")
+    failure = verbs.add("tell-failure", "tell that a unit failed, through the channels whose URLs are credentials")
+    failure.add_argument("unit", metavar="UNIT", help="its name")
+
+
+def _pid(text: str) -> int:
+    return _between(text, 2, 2**22)
 
 
 def _positive(text: str) -> int:

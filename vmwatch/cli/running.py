@@ -8,7 +8,7 @@ import os
 
 from tzlocal import get_localzone
 
-from vmwatch import logs, signals
+from vmwatch import logs, signals, systemd
 from vmwatch.channels import prepare
 from vmwatch.cli import desk
 from vmwatch.cli.parser import Options
@@ -37,10 +37,20 @@ Leave another message:
 
 
 async def run(options: Options) -> int:
+    """What keeps it from starting, or ends it, stays visible in `systemctl status`."""
+    try:
+        return await _run(options)
+    except VmwatchError as error:
+        systemd.tell(str(error))
+        raise
+
+
+async def _run(options: Options) -> int:
     prepare()
     loaded = desk.read(options.config)
     redaction = desk.redaction(loaded)
     logs.set_up(redaction, options.log_format, options.log_level)
+    log.debug("the event loop is %s's", type(asyncio.get_running_loop()).__module__.partition(".")[0])
 
     def load_again() -> Loaded:
         again = desk.read(options.config)
@@ -58,6 +68,7 @@ async def _live(daemon: Daemon) -> int:
     except Exception:
         # The one supervisor: a part died, so the whole does, with its traceback behind the log's redaction.
         log.critical("vmwatch stops because a part of it failed; this is a bug, please report it", exc_info=True)
+        systemd.tell("vmwatch stopped because a part of it failed; the journal says where")
         return CRASHED
     return 0
 

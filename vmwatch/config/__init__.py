@@ -14,12 +14,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from vmwatch.config import layers
 from vmwatch.config.gather import gather
 from vmwatch.config.judge import ObjectToUrl, crosswise, judge, unwise
+from vmwatch.config.objections import Found
 from vmwatch.errors import ConfigError
 from vmwatch.settings import Settings, Store
 
-__all__ = ["Loaded", "ObjectToUrl", "find", "load", "load_store", "redacted"]
+__all__ = ["Loaded", "ObjectToUrl", "channels_alone", "find", "load", "load_store", "redacted"]
 
 _UNNAMED = (Path("config.toml"), Path("/etc/vmwatch/config.toml"))
 _SQLITE = "sqlite:///"
@@ -108,6 +110,13 @@ def load_store(path: Path, environ: Mapping[str, str]) -> str:
     """The store's URL with an absolute path, without asking for PINs or channels. Raises ConfigError."""
     alone = judge(gather(path, environ, only="store"), _StoreAlone, iter(()))
     return _absolute(alone.store.url, path, environ)
+
+
+def channels_alone(environ: Mapping[str, str]) -> dict[str, str]:
+    """The URLs that are credentials, by the channel's name, whatever the rest of the configuration is like."""
+    channels = layers.from_credentials(environ).tree.get("channels", {})
+    urls = ((name, table.get("url")) for name, table in channels.items())
+    return {name: url.value for name, url in urls if isinstance(url, Found) and isinstance(url.value, str)}
 
 
 def redacted(loaded: Loaded) -> dict[str, Any]:

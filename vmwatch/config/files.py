@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-LARGEST_CONFIG = 1 << 20
+LARGEST_CONFIG = 16 << 20
 LARGEST_SECRET = 64 << 10
 """Bytes."""
 

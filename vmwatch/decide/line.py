@@ -8,6 +8,7 @@ from vmwatch.backoff import next_slot
 from vmwatch.decide.rules import Rules
 from vmwatch.models import (
     FOREVER,
+    Claim,
     Duration,
     Instant,
     LineState,
@@ -16,7 +17,7 @@ from vmwatch.models import (
     Reason,
     Standing,
 )
-from vmwatch.pins import tag
+from vmwatch.pins import UNKNOWN, tag
 from vmwatch.settings import Settings
 
 OWN_STATES = frozenset({LineState.LOCKED, LineState.REJECTED, LineState.NOT_ENABLED, LineState.UNKNOWN_NUMBER})
@@ -53,6 +54,9 @@ def configured(standing: Standing | None, wanted: Standing, now: Instant, interv
         named = replace(named, next_poll_at=min(named.next_poll_at, now + interval))
     if standing.pin_tag == wanted.pin_tag:
         return named
+    if standing.pin_tag == UNKNOWN:
+        # Perhaps another PIN, perhaps the one that was rejected: nobody said so, so it is no person's word.
+        return replace(named, pin_tag=wanted.pin_tag, trusted=False)
     return _with_changed_pin(named, wanted.pin_tag, now)
 
 
@@ -60,24 +64,35 @@ def _with_changed_pin(standing: Standing, pin_tag: int, now: Instant) -> Standin
     # The attempt under way, if there is one, was made with the old PIN: its verdict says nothing of this one.
     renewed = replace(standing, pin_tag=pin_tag, trusted=False, doubts=0, attempt_at=None, asked_at=None)
     if standing.state is LineState.REJECTED:
-        return moved(renewed, LineState.WAITING, Reason.PIN_CHANGED, now, next_poll_at=now, failures=0, detail="")
+        due = max(now, standing.locked_until or now)
+        return moved(renewed, LineState.WAITING, Reason.PIN_CHANGED, now, next_poll_at=due, failures=0, detail="")
     if standing.doubts and standing.state is not LineState.LOCKED:
         return replace(renewed, next_poll_at=now)
     return renewed
 
 
-def claimed(standing: Standing, moment: Moment, rules: Rules, lease: Duration) -> Standing:
+def restored(standing: Standing | None, replaced: Standing) -> Standing:
+    """A line of a store that was restored: `standing` in the backup, `replaced` in the store that it replaces.
+
+    What was learned of logins last counts: that is the replaced store's, unless the backup is the newer one.
+    A rejection is never forgotten.
+    """
+    first_read_at = None if standing is None else standing.first_read_at
+    if standing is None or replaced.state is LineState.REJECTED or _polled(replaced) >= _polled(standing):
+        return replace(replaced, first_read_at=first_read_at, asked_at=None, claimed_until=None)
+    return standing
+
+
+def _polled(standing: Standing) -> Instant:
+    return standing.last_poll_at or 0
+
+
+def claimed(standing: Standing, moment: Moment, rules: Rules, lease: Duration) -> Claim:
     """The attempt written down before it is made: the next one is moved forward before anything can blow up."""
     now = moment.now
     settled = standing.state is LineState.OK and standing.trusted and not standing.doubts
     following = next_slot(standing.number, now, rules.interval, rules.polling.jitter, moment.spread)
-    return replace(
-        standing,
-        attempt_at=now,
-        last_poll_at=now,
-        claimed_until=now + lease,
-        next_poll_at=following if settled else now + lease,
-    )
+    return Claim(standing, now, following if settled else now + lease, now + lease)
 
 
 def released(standing: Standing) -> Standing:
@@ -96,7 +111,8 @@ def obstacle(standing: Standing, operator: OperatorStanding, now: Instant) -> Re
     if is_blocked(operator, now):
         return Reason.BLACKLISTED
     waits = standing.next_poll_at is not None and standing.next_poll_at > now
-    guarded = standing.doubts or standing.state is LineState.LOCKED or standing.reason is Reason.THROTTLED
+    locked = standing.state is LineState.LOCKED or (standing.locked_until or 0) > now
+    guarded = locked or standing.doubts or standing.reason is Reason.THROTTLED
     return standing.reason if waits and guarded else None
 
 
@@ -115,7 +131,15 @@ def resumed(standing: Standing, now: Instant) -> Standing:
     An attempt that nobody will tell the end of any more is forgiven with the others; one under way still counts.
     """
     attempt_at = standing.attempt_at if standing.claimed_until is not None and standing.claimed_until > now else None
-    free = replace(standing, paused_until=None, paused_at=None, doubts=0, next_poll_at=now, attempt_at=attempt_at)
+    free = replace(
+        standing,
+        paused_until=None,
+        paused_at=None,
+        locked_until=None,
+        doubts=0,
+        next_poll_at=now,
+        attempt_at=attempt_at,
+    )
     if standing.state is LineState.REJECTED:
         return moved(free, LineState.WAITING, Reason.RESUMED, now, trusted=False, failures=0, detail="")
     return free

@@ -250,10 +250,11 @@ def _transient(case: _Case, trouble: Trouble) -> Decision:
 def _doubted(case: _Case, trouble: Trouble, backoff: Backoff, reason_to_stop: Reason) -> Decision:
     """A login that may have failed unread: once is answered by a slow retry, twice by waiting for a person."""
     doubts = case.standing.doubts + 1
-    if doubts >= DOUBTS_ALLOWED:
-        return _stopped(case, reason_to_stop)
-    wait = case.wait(backoff)
-    return _failing(case, trouble, max(wait, _least_wait(case, trouble)), doubts)
+    wait = max(case.wait(backoff), _least_wait(case, trouble))
+    if doubts < DOUBTS_ALLOWED:
+        return _failing(case, trouble, wait, doubts)
+    stopped = _stopped(case, reason_to_stop)
+    return replace(stopped, after=replace(stopped.after, locked_until=case.now + wait)) if case.locked else stopped
 
 
 def _wait(case: _Case, trouble: Trouble) -> Duration:

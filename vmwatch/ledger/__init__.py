@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from vmwatch.errors import LedgerError
 from vmwatch.ledger import lines as _lines
@@ -20,16 +22,20 @@ from vmwatch.ledger.lines import Lines, QuietNote
 from vmwatch.ledger.messages import Messages, MessageView
 from vmwatch.ledger.migrations import migrate
 from vmwatch.ledger.outbox import ChannelView, Outbox, Owed
-from vmwatch.ledger.sqlite import SqliteEngine
+from vmwatch.ledger.sqlite import SqliteEngine, lock_is_held
 from vmwatch.models import Duration, Instant, Standing
 
-__all__ = ["ChannelView", "DaemonView", "Ledger", "MessageView", "Owed", "QuietNote"]
+__all__ = ["ChannelView", "DaemonView", "Ledger", "MessageView", "Owed", "QuietNote", "daemon_runs", "path_of"]
 
 _SQLITE = "sqlite:///"
 _SERIAL = "INTEGER PRIMARY KEY AUTOINCREMENT"
 
 _SALT = "SELECT value FROM meta WHERE key = 'salt'"
 _KEEP_SALT = "INSERT INTO meta (key, value) VALUES ('salt', :salt)"
+_RELOAD = "SELECT value FROM meta WHERE key = 'reload'"
+_KEEP_RELOAD = """
+INSERT INTO meta (key, value) VALUES ('reload', :value) ON CONFLICT (key) DO UPDATE SET value = :value
+"""
 _DAEMON = "SELECT version, started_at FROM daemon"
 _NO_DAEMON = "DELETE FROM daemon"
 _KEEP_DAEMON = "INSERT INTO daemon (id, version, started_at) VALUES (:id, :version, :now)"
@@ -63,16 +69,25 @@ class Ledger:
 
         `role` begins the name this process claims rows under. Raises LedgerError with a sentence.
         """
-        engine = await SqliteEngine.open(_path(url), create=create)
+        engine = await SqliteEngine.open(path_of(url), create=create)
         me = f"{role}-{os.getpid()}-{secrets.token_hex(4)}"
         try:
-            return cls(engine, me, await engine.write(_prepare))
+            return cls(engine, me, await engine.write(prepare))
         except LedgerError as error:
             await engine.close()
             raise _with_place(error, url) from None
         except BaseException:
             await engine.close()
             raise
+
+    @classmethod
+    async def look(cls, url: str) -> Ledger:
+        """Open a store that is there only to be read: not a byte of it is written. Raises LedgerError."""
+        return cls(await SqliteEngine.look(path_of(url)), "nobody", b"")
+
+    def hurry(self) -> None:
+        """From here on nothing waits for another process that holds the store: it fails at once instead."""
+        self._engine.hurry()
 
     async def close(self) -> None:
         await self._engine.close()
@@ -100,18 +115,40 @@ class Ledger:
         rows = await self._engine.read(_DAEMON)
         return DaemonView(True, *rows[0]) if rows else DaemonView(running=True)
 
+    async def note_reload(self, refusal: str) -> None:
+        """Write down that the configuration was read again, and why it was refused, if it was."""
+
+        async def work(transaction: Transaction) -> None:
+            rows = await transaction.all(_RELOAD)
+            noted = {"count": (json.loads(rows[0][0])["count"] if rows else 0) + 1, "refusal": refusal}
+            await transaction.run(_KEEP_RELOAD, value=json.dumps(noted))
+
+        await self._engine.write(work)
+
+    async def last_reload(self) -> tuple[int, str]:
+        """How many reloads there were, and why the last one was refused, if it was."""
+        rows = await self._engine.read(_RELOAD)
+        if not rows:
+            return 0, ""
+        noted = json.loads(rows[0][0])
+        return int(noted["count"]), str(noted["refusal"])
+
     async def configure(
         self,
         merge: Callable[[Mapping[str, Standing]], Mapping[str, Standing]],
         channels: Iterable[str],
         now: Instant,
+        renamed: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Keep lines and channels as configured now. `merge`, which is pure, is given every line there is."""
+        """Keep lines and channels as configured now. `merge`, which is pure, is given every line there is.
+
+        `renamed` are channels, from the old to the new name.
+        """
 
         async def work(transaction: Transaction) -> None:
             stored = {standing.number: standing for standing in await _lines.stored(transaction)}
             await _lines.configure(transaction, merge(stored))
-            await _outbox.configure(transaction, channels, now)
+            await _outbox.configure(transaction, channels, now, renamed)
 
         await self._engine.write(work)
 
@@ -120,16 +157,20 @@ class Ledger:
         latest: Instant | None = (await self._engine.read(_LATEST))[0][0]
         return latest
 
-    async def shift(self, by: Duration) -> None:
-        """The clock was set: move what is still to come by as much, so that every wait stays as long as it was."""
+    async def shift(self, by: Duration, after: Instant = 0) -> None:
+        """The clock was set: move what is still to come by as much, so that every wait stays as long as it was.
+
+        What was written down no later than `after` was written by the clock as it is now, and stays.
+        """
 
         async def work(transaction: Transaction) -> None:
-            await shift(transaction, by)
+            await shift(transaction, by, after)
 
         await self._engine.write(work)
 
 
-async def _prepare(transaction: Transaction) -> bytes:
+async def prepare(transaction: Transaction) -> bytes:
+    """Bring the schema up to date; returns the key of the PIN tags, made if need be. Raises LedgerError."""
     await migrate(transaction, _SERIAL)
     rows = await transaction.all(_SALT)
     if rows:
@@ -139,12 +180,18 @@ async def _prepare(transaction: Transaction) -> bytes:
     return salt
 
 
-def _path(url: str) -> Path:
+def daemon_runs(url: str) -> bool:
+    """Whether a daemon holds the store, without opening it. Raises LedgerError."""
+    return lock_is_held(path_of(url))
+
+
+def path_of(url: str) -> Path:
+    """The file that `sqlite:////absolute/path` names. Raises LedgerError."""
     if not url.startswith(_SQLITE + "/"):
         raise LedgerError("store.url: this version keeps its store in SQLite only: sqlite:///FILE")
     return Path(url.removeprefix(_SQLITE))
 
 
 def _with_place(error: LedgerError, url: str) -> LedgerError:
-    place, text = str(_path(url)), str(error)
+    place, text = str(path_of(url)), str(error)
     return error if text.startswith(place) else LedgerError(f"{place}: {text}", passing=error.passing)

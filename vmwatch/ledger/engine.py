@@ -16,6 +16,10 @@ Row = tuple[Any, ...]
 T = TypeVar("T")
 
 
+class UnreadableStoreError(LedgerError):
+    """What is there is damaged, or a newer vmwatch's: neither waiting nor more rights would help to read it."""
+
+
 class Transaction(Protocol):
     async def all(self, sql: str, **parameters: Any) -> list[Row]:
         """Every row of a statement, a RETURNING clause included."""
@@ -38,6 +42,9 @@ class Engine(Protocol):
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Commit all that `work` does, or nothing. A cancelled caller does not cut it short."""
+
+    def hurry(self) -> None:
+        """The process is about to end: wait for nobody any more, and fail at once where that would be needed."""
 
     async def close(self) -> None:
         """Let a transaction under way end, and let go of the database."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vmwatch.ledger.alerts import DROPPED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import LINE, OPERATOR, REMEMBERED, VOICEMAIL, assigned, cells, listed, value
-from vmwatch.models import Decision, Instant, OperatorStanding, Remembered, Standing, Voicemail
+from vmwatch.models import Claim, Decision, Instant, OperatorStanding, Remembered, Standing, Voicemail
 
 _SELECT = f"SELECT {listed(LINE)} FROM line"
 _BY_NUMBER = f"{_SELECT} WHERE number = :number"
@@ -28,14 +28,15 @@ _CHANGE = f"""
 UPDATE line SET {assigned(_CHANGED)}, version = version + 1 WHERE number = :number AND version = :version
 """
 _INSERT = f"INSERT INTO line ({listed(LINE)}) VALUES ({listed(LINE, ':')})"
+_DELETE = "DELETE FROM line WHERE number = :number"
 _FORGET = "UPDATE line SET configured = 0, version = version + 1 WHERE number = :number"
 
 _CLAIM = """
-UPDATE line SET attempt_at = :attempt_at, last_poll_at = :last_poll_at, next_poll_at = :next_poll_at,
+UPDATE line SET attempt_at = :attempt_at, last_poll_at = :attempt_at, next_poll_at = :next_poll_at,
                 claimed_until = :claimed_until, claimed_by = :me, version = version + 1
 WHERE number = :number AND version = :version
 """
-_MINE = f"{_SELECT} WHERE claimed_by = :me AND attempt_at = :now"
+_MINE = "SELECT number, version FROM line WHERE claimed_by = :me AND attempt_at = :now"
 _NOTE = """
 UPDATE line SET attempt_at = NULL, last_success_at = :last_success_at
 WHERE number = :number AND attempt_at = :attempt_at
@@ -118,22 +119,32 @@ class Lines:
         rows = await self._engine.read(_DUE, now=now, me=self._me, settled=int(settled), most=most)
         return tuple(value(Standing, row) for row in rows)
 
-    async def claim(self, claims: Sequence[Standing], notes: Iterable[QuietNote], now: Instant) -> tuple[Standing, ...]:
+    async def claim(self, claims: Sequence[Claim], notes: Iterable[QuietNote], now: Instant) -> Sequence[Claim]:
         """Write down attempts before they are made, and what quiet polls left to note, in one commit.
 
-        Returns the lines won, as they now stand: a row that somebody changed since it was read is not claimed.
+        Returns the claims won: a row that somebody changed since it was read is not claimed.
         """
         noted = [cells(note) for note in notes]
-        wanted = [cells(standing) | {"me": self._me} for standing in claims]
+        wanted = [self._wanted(claim) for claim in claims]
 
-        async def work(transaction: Transaction) -> list[Row]:
+        async def work(transaction: Transaction) -> Sequence[Claim]:
             await transaction.many(_NOTE, noted)
-            await transaction.many(_CLAIM, wanted)
-            return await transaction.all(_MINE, me=self._me, now=now)
+            if await transaction.many(_CLAIM, wanted) == len(wanted):
+                return claims
+            mine = set(await transaction.all(_MINE, me=self._me, now=now))
+            return [claim for claim in claims if (claim.number, claim.before.version + 1) in mine]
 
-        versions = {standing.number: standing.version + 1 for standing in claims}
-        won = (value(Standing, row) for row in await self._engine.write(work))
-        return tuple(standing for standing in won if versions.get(standing.number) == standing.version)
+        return await self._engine.write(work)
+
+    def _wanted(self, claim: Claim) -> dict[str, object]:
+        return {
+            "number": claim.number,
+            "version": claim.before.version,
+            "attempt_at": claim.attempt_at,
+            "next_poll_at": claim.next_poll_at,
+            "claimed_until": claim.claimed_until,
+            "me": self._me,
+        }
 
     async def record(self, decision: Decision, now: Instant) -> bool:
         """Keep all that a poll came to, or nothing: False if the row was changed since it was read."""
@@ -180,6 +191,12 @@ async def configure(transaction: Transaction, standings: Mapping[str, Standing])
 async def stored(transaction: Transaction) -> tuple[Standing, ...]:
     """Every line there is, configured or not."""
     return tuple(value(Standing, row) for row in await transaction.all(_SELECT))
+
+
+async def replace_line(transaction: Transaction, standing: Standing) -> None:
+    """Have a line stand so, whatever was known of its number."""
+    await transaction.run(_DELETE, number=standing.number)
+    await transaction.run(_INSERT, **cells(standing))
 
 
 async def drop_dead_claims(transaction: Transaction) -> None:

@@ -5,13 +5,12 @@ Every column is commented where it is defined. `{serial}` is the engine's way to
 
 from __future__ import annotations
 
-from vmwatch.errors import LedgerError
-from vmwatch.ledger.engine import Transaction
+from vmwatch.ledger.engine import Transaction, UnreadableStoreError
 
 _FIRST = (
     """
     CREATE TABLE meta (
-        key TEXT PRIMARY KEY,              -- 'salt': the key of the PIN tags, in hex
+        key TEXT PRIMARY KEY,              -- 'salt': the key of the PIN tags, in hex; 'reload': the last one, as JSON
         value TEXT NOT NULL
     )
     """,
@@ -50,6 +49,7 @@ _FIRST = (
         doubts INTEGER NOT NULL,           -- logins that may have failed without our reading so
         failures INTEGER NOT NULL,         -- polls in a row that brought no mailbox
         failing_since BIGINT,
+        locked_until BIGINT,               -- of a rejected line that was locked: not before, even with a changed PIN
         alerted TEXT,                      -- the trouble that people were told of and that is not over
         attempt_at BIGINT,                 -- the attempt whose verdict is not written down; it names the claim
         asked_at BIGINT,                   -- since when a person waits for the next answer
@@ -64,7 +64,8 @@ _FIRST = (
         version INTEGER NOT NULL           -- decides who won when two change the row
     )
     """,
-    "CREATE INDEX line_due ON line (next_poll_at)",
+    # Lines last read well and the others are asked for apart: neither look passes over thousands of the other kind.
+    "CREATE INDEX line_due ON line ((state = 'ok'), next_poll_at)",
     """
     CREATE TABLE alert (
         id {serial},
@@ -139,7 +140,7 @@ async def migrate(transaction: Transaction, serial: str) -> None:
     rows = await transaction.all("SELECT version FROM schema_version")
     version = rows[0][0] if rows else 0
     if version > len(MIGRATIONS):
-        raise LedgerError(
+        raise UnreadableStoreError(
             f"the store was written by a newer vmwatch (schema {version}, this one knows {len(MIGRATIONS)}): upgrade"
         )
     if version == len(MIGRATIONS):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vmwatch.ledger.alerts import DROPPED, owe
@@ -67,6 +67,11 @@ INSERT INTO channel (name, configured, state, since, failures, alerted, version)
 VALUES (:name, 1, 'ok', :now, 0, 0, 0) ON CONFLICT (name) DO UPDATE SET configured = 1
 """
 _FORGET_ALL = "UPDATE channel SET configured = 0"
+# The version stays: an attempt under way is settled as if nothing had been renamed.
+_RENAME = """
+UPDATE delivery SET channel = :new WHERE channel = :old AND state = 'pending'
+  AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.alert_id = delivery.alert_id AND d.channel = :new)
+"""
 
 _ALL_DUE = """
 UPDATE delivery SET next_attempt_at = :now, version = version + 1
@@ -226,6 +231,14 @@ class Outbox:
 
         return await self._engine.write(work)
 
+    async def rename(self, channels: Mapping[str, str]) -> None:
+        """Move what is pending on channels to those that have their URL now, from the old name to the new one."""
+
+        async def work(transaction: Transaction) -> None:
+            await _rename(transaction, channels)
+
+        await self._engine.write(work)
+
     async def expire(self, now: Instant, give_up_after: Duration) -> int:
         """Call dead what nobody could attempt in time (its channel is gone); returns how many."""
 
@@ -235,10 +248,18 @@ class Outbox:
         return await self._engine.write(work)
 
 
-async def configure(transaction: Transaction, names: Iterable[str], now: Instant) -> None:
-    """Keep which channels there are; what is pending on one that has gone stays until it is back, or given up."""
+async def configure(transaction: Transaction, names: Iterable[str], now: Instant, renamed: Mapping[str, str]) -> None:
+    """Keep which channels there are, and move what is pending on those that were `renamed` (old to new name).
+
+    What is pending on one that has gone stays until it is back, or given up.
+    """
     await transaction.run(_FORGET_ALL)
     await transaction.many(_CONFIGURE, [{"name": name, "now": now} for name in names])
+    await _rename(transaction, renamed)
+
+
+async def _rename(transaction: Transaction, channels: Mapping[str, str]) -> None:
+    await transaction.many(_RENAME, [{"old": old, "new": new} for old, new in channels.items()])
 
 
 async def _delivery(transaction: Transaction, row: Row) -> Delivery:

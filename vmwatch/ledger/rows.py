@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from enum import Enum
+from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from vmwatch.ledger.engine import Row
@@ -28,6 +30,7 @@ class _Dataclass(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
+@cache
 def columns(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
 
@@ -62,20 +65,18 @@ _FLAGS: dict[type[Any], frozenset[str]] = {
 
 def value(kind: type[T], row: Row) -> T:
     """The value that a row of its columns, in their order, stands for."""
-    return kind(*map(_reader(kind), columns(kind), row))
+    cells = list(row)
+    for place, read in _readers(kind):  # type: ignore[arg-type] # mypy 11470: a type is hashable
+        if cells[place] is not None:
+            cells[place] = read(cells[place])
+    return kind(*cells)
 
 
-def _reader(kind: type[Any]) -> Any:
-    enums, flags = _ENUMS.get(kind, {}), _FLAGS.get(kind, frozenset())
-
-    def read(name: str, cell: Any) -> Any:
-        if cell is None:
-            return None
-        if name in enums:
-            return enums[name](cell)
-        return bool(cell) if name in flags else cell
-
-    return read
+@cache
+def _readers(kind: Any) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
+    """Which columns hold something else than the value has, and what makes that of it. Every poll reads rows."""
+    readers = {**_ENUMS.get(kind, {}), **dict.fromkeys(_FLAGS.get(kind, ()), bool)}
+    return tuple((place, readers[name]) for place, name in enumerate(columns(kind)) if name in readers)
 
 
 def cells(thing: _Dataclass) -> dict[str, Any]:

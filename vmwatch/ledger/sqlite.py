@@ -8,23 +8,29 @@ does not reach. A second connection reads.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import aiosqlite
 
 from vmwatch.errors import LedgerError
-from vmwatch.ledger.engine import Row, Transaction
+from vmwatch.ledger import place
+from vmwatch.ledger.engine import Row, Transaction, UnreadableStoreError
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 5.0
-"""How long a statement waits for another process's short transaction."""
+"""How long a transaction waits for another process's short one."""
+_TURN_MS = 250
+"""It waits in turns of this length, for SQLite can't be told to wait no longer."""
+_PAGE = 1024
+"""Bytes: each commit writes whole pages, and of SQLite's usual 4 kB ones a claim uses a few rows. SD cards wear out."""
 LOCK_TRIES = 10
 """A verb that looks whether a daemon runs holds the lock for an instant; a starting daemon asks again."""
 
@@ -37,6 +43,7 @@ class SqliteEngine:
         self._one_at_a_time = asyncio.Lock()
         self._under_way: set[asyncio.Task[Any]] = set()
         self._daemon_lock: int | None = None
+        self._in_a_hurry = False
         self.trouble: LedgerError | None = None
 
     @classmethod
@@ -46,19 +53,34 @@ class SqliteEngine:
         Raises LedgerError with a sentence.
         """
         with _told(path):
-            _make_private(path, create=create)
+            place.make_private(path, create=create)
             writer = await _connect(path)
             try:
                 if create:
                     await _look_over(path, writer)
                 await _refuse_foreign(path, writer)
+                await writer.execute(f"PRAGMA page_size={_PAGE}")  # heeded where there is nothing in the file yet
                 await writer.execute("PRAGMA journal_mode=WAL")
                 await writer.execute("PRAGMA synchronous=FULL")
+                await writer.execute(f"PRAGMA busy_timeout={_TURN_MS}")
                 reader = await _connect(path)
             except BaseException:
                 await writer.close()
                 raise
         return cls(path, writer, reader)
+
+    @classmethod
+    async def look(cls, path: Path) -> SqliteEngine:
+        """Open a ledger that is there only to be read: nothing of it is written, not even by accident."""
+        with _told(path):
+            os.stat(path)
+            reader = await _connect(path, "ro")
+            try:
+                await _refuse_foreign(path, reader)
+            except BaseException:
+                await reader.close()
+                raise
+        return cls(path, reader, reader)
 
     async def read(self, sql: str, **parameters: Any) -> list[Row]:
         with _told(self._path):
@@ -72,13 +94,44 @@ class SqliteEngine:
 
     async def _transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         try:
-            async with self._one_at_a_time, _committed(self._path, self._writer):
+            async with self._one_at_a_time, self._committed():
                 result = await work(_SqliteTransaction(self._writer))
         except LedgerError as error:
             self.trouble = error
             raise
         self.trouble = None
         return result
+
+    @asynccontextmanager
+    async def _committed(self) -> AsyncIterator[None]:
+        if self._in_a_hurry and self.trouble is not None:
+            raise self.trouble
+        with _told(self._path):
+            await self._begin()
+            try:
+                yield
+                await self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    await self._writer.execute("ROLLBACK")
+                raise
+
+    async def _begin(self) -> None:
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            try:
+                # IMMEDIATE: a deferred transaction that reads first and then writes fails at once when another writes.
+                await self._writer.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if _primary(error) not in _PASSING or self._in_a_hurry or time.monotonic() >= deadline:
+                    raise
+            else:
+                return
+
+    def hurry(self) -> None:
+        """Wait no longer for other processes; what still waits its turn behind one that failed is not tried."""
+        self._in_a_hurry = True
+        self.trouble = None
 
     async def close(self) -> None:
         await asyncio.gather(*self._under_way, return_exceptions=True)
@@ -91,7 +144,8 @@ class SqliteEngine:
     async def become_daemon(self) -> None:
         """Hold the store as its only daemon until `close`. Raises LedgerError if another one does."""
         for attempt in range(LOCK_TRIES):
-            self._daemon_lock = _try_lock(self._lock_path)
+            with _told(self._path):
+                self._daemon_lock = place.try_lock(place.lock_of(self._path))
             if self._daemon_lock is not None:
                 return
             await asyncio.sleep(0.01 * attempt)
@@ -101,18 +155,24 @@ class SqliteEngine:
         """Whether some process holds the store as its daemon."""
         if self._daemon_lock is not None:
             return True
-        if not self._lock_path.exists():
-            return False  # Not made here: a lock file that root's `status` left behind would keep the daemon out.
-        held = _try_lock(self._lock_path)
-        if held is None:
-            return True
-        os.close(held)
-        return False
+        return lock_is_held(self._path)
 
-    @property
-    def _lock_path(self) -> Path:
-        # A file of its own: closing any descriptor of the database itself would drop SQLite's own locks on it.
-        return self._path.with_name(self._path.name + ".lock")
+    async def copy(self, target: Path, changes: Sequence[str]) -> None:
+        """Write the store as it is now, with these changes, to a new file of mode 0600: whole, or not at all.
+
+        Nobody waits meanwhile, not the daemon either. Raises LedgerError.
+        """
+        memory = await aiosqlite.connect(":memory:", isolation_level=None)
+        try:
+            with _told(self._path):
+                await self._reader.backup(memory)
+                for change in changes:
+                    await memory.execute(change)
+            with told_of_file(target), place.new_file(target) as part:
+                # Made anew from the rows: what was changed is not even left in the file's unused bytes.
+                await memory.execute("VACUUM INTO ?", (str(part),))
+        finally:
+            await memory.close()
 
 
 class _SqliteTransaction:
@@ -127,57 +187,99 @@ class _SqliteTransaction:
             return cursor.rowcount
 
     async def many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        rows = list(rows)
+        if not rows:
+            return 0  # Each call of the connection is a turn of its thread.
         async with self._connection.executemany(sql, rows) as cursor:
             return cursor.rowcount
 
 
-@asynccontextmanager
-async def _committed(path: Path, connection: aiosqlite.Connection) -> AsyncIterator[None]:
+def lock_is_held(path: Path) -> bool:
+    """Whether some process holds the store as its daemon. Raises LedgerError."""
     with _told(path):
-        # IMMEDIATE: a deferred transaction that reads first and then writes fails at once when another writes.
-        await connection.execute("BEGIN IMMEDIATE")
+        return place.is_locked(place.lock_of(path))
+
+
+async def copy_of(file: Path, target: Path) -> None:
+    """Copy a ledger's file, which is only read and looked over, into a new one. Raises LedgerError."""
+    place.make_private(target, create=True)
+    with told_of_file(file):
+        source = await _connect(file, "ro")
+    try:
+        with told_of_file(file):
+            await _look_over(file, source)
+            await _refuse_stranger(file, source)
+        await _fill(target, source)
+    finally:
+        await source.close()
+
+
+async def _fill(target: Path, source: aiosqlite.Connection) -> None:
+    copy = await _connect(target)
+    try:
+        with _told(target):
+            await source.backup(copy)
+    finally:
+        await copy.close()
+
+
+async def fold(path: Path) -> None:
+    """Make the ledger's one file whole, without -wal and -shm. Raises LedgerError, also if anybody has it open."""
+    with _told(path):
+        connection = await _connect(path)
         try:
-            yield
-            await connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                await connection.execute("ROLLBACK")
-            raise
+            await connection.execute("PRAGMA journal_mode=DELETE")
+        finally:
+            await connection.close()
 
 
-async def _connect(path: Path) -> aiosqlite.Connection:
-    return await aiosqlite.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+async def _connect(path: Path, mode: str = "rw") -> aiosqlite.Connection:
+    uri = f"file:{quote(str(path))}?mode={mode}"
+    return await aiosqlite.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
 
 
 async def _look_over(path: Path, connection: aiosqlite.Connection) -> None:
     """Damage that is met only while polling would be told late and be made worse; 20 MB take some 50 ms."""
     found = list(await connection.execute_fetchall("PRAGMA quick_check(1)"))
     if found != [("ok",)]:
-        raise LedgerError(f"{path}: {_SENTENCES['SQLITE_CORRUPT']}")
+        raise UnreadableStoreError(f"{path}: {_SENTENCES['SQLITE_CORRUPT']}")
 
 
 async def _refuse_foreign(path: Path, connection: aiosqlite.Connection) -> None:
     """Another program's database is left alone."""
-    names = {name for (name,) in await connection.execute_fetchall("SELECT name FROM sqlite_master")}
+    names = await _tables(connection)
     if names and "schema_version" not in names:
         raise LedgerError(f"{path}: {_SENTENCES['SQLITE_NOTADB']}")
 
 
-def _make_private(path: Path, *, create: bool) -> None:
-    """SQLite gives its -wal and -shm files the mode of the database, so this one file decides for all three."""
-    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-    os.close(os.open(path, flags, 0o600))
+async def _refuse_stranger(file: Path, connection: aiosqlite.Connection) -> None:
+    if "schema_version" not in await _tables(connection):
+        raise LedgerError(f"{file}: {NO_BACKUP}")
 
 
-def _try_lock(path: Path) -> int | None:
-    with _told(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+async def _tables(connection: aiosqlite.Connection) -> set[str]:
+    return {name for (name,) in await connection.execute_fetchall("SELECT name FROM sqlite_master")}
+
+
+@contextmanager
+def told_of_file(file: Path) -> Any:
+    """The same for a file that is not the store."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        yield
+    except OSError as error:
+        raise LedgerError(f"{file}: {error.strerror}") from None
+    except sqlite3.DatabaseError as error:
+        words = _WORDS_OF_FILE.get(_primary(error)) or _sentence(error)
+        raise LedgerError(f"{file}: {words}") from None
+
+
+NO_BACKUP = "is no backup of vmwatch's store"
+_WORDS_OF_FILE = {
+    "SQLITE_NOTADB": NO_BACKUP,
+    "SQLITE_CORRUPT": "is damaged: take another backup",
+    "SQLITE_FULL": "the disk is full: make room",
+    "SQLITE_CANTOPEN": "can't be opened: check its owner and mode",
+}
 
 
 @contextmanager
@@ -191,7 +293,8 @@ def _told(path: Path) -> Any:
     except OSError as error:
         raise LedgerError(f"{path}: the store can't be opened: {error.strerror}") from None
     except sqlite3.DatabaseError as error:
-        raise LedgerError(f"{path}: {_sentence(error)}", passing=_primary(error) in _PASSING) from None
+        kind = UnreadableStoreError if _primary(error) in _UNREADABLE else LedgerError
+        raise kind(f"{path}: {_sentence(error)}", passing=_primary(error) in _PASSING) from None
 
 
 _SENTENCES = {
@@ -207,6 +310,7 @@ _SENTENCES = {
 }
 
 
+_UNREADABLE = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
 _PASSING = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
 
 

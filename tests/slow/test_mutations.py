@@ -1,0 +1,161 @@
+"""Each guard that a promise rests on, taken away in a copy of vmwatch: a quick test must fail for it.
+
+A guard's text is found word for word, or the test says that it has moved: then take it over from the module anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+ROOT = Path(__file__).parents[2]
+COPIED = ("vmwatch", "tests", "pyproject.toml")
+_ERROR = re.compile(r"^(?:E|    \|) .*(?:assert |Error: ).*$", re.MULTILINE)
+TESTS_FAILED = 1
+"""pytest's exit status; other ones say that the tests could not be run."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """`text` in `module` is replaced by `without`; then `bites`, a test, must fail."""
+
+    module: str
+    text: str
+    without: str
+    bites: str
+
+
+GUARDS = {
+    "the attempt is written before the fetch": Guard(
+        "vmwatch/ledger/lines.py",
+        "UPDATE line SET attempt_at = :attempt_at, last_poll_at",
+        "UPDATE line SET last_poll_at",
+        "tests/test_poll.py::test_a_lost_attempt_with_an_untrusted_pin_waits_some_minutes",
+    ),
+    "nothing is fetched without a claim": Guard(
+        "vmwatch/poll.py",
+        "won = await self._ledger.lines.claim(claims, taken.values(), now)",
+        "won = tuple(claims)",
+        "tests/test_pin_safety.py::test_a_crash_right_after_the_request_went_out_spends_one_of_two_tries",
+    ),
+    "fact and owed alerts are one transaction": Guard(
+        "vmwatch/ledger/lines.py",
+        """
+            for alert in decision.alerts:
+                await owe(transaction, alert, now)
+
+        return await self._unless_superseded(work)
+""",
+        """
+        async def owed(transaction: Transaction) -> None:
+            for alert in decision.alerts:
+                await owe(transaction, alert, now)
+
+        return await self._unless_superseded(work) and await self._unless_superseded(owed)
+""",
+        "tests/test_ledger_store.py::test_fact_alert_and_deliveries_are_kept_together_or_not_at_all",
+    ),
+    "sent is marked after the send": Guard(
+        "vmwatch/deliver.py",
+        """
+        receipt = await channel.send(text, self._policy.timeout)
+        settlement = await self._settle(delivery, receipt, followed)
+""",
+        """
+        from vmwatch.models import Outcome
+
+        settlement = await self._settle(delivery, Receipt(Outcome.SENT), followed)
+        await channel.send(text, self._policy.timeout)
+""",
+        "tests/test_deliver.py::test_stopping_lets_a_send_end_and_leaves_what_hangs_for_the_next_start",
+    ),
+    "one lock is held around each transaction": Guard(
+        "vmwatch/ledger/sqlite.py",
+        "async with self._one_at_a_time, self._committed():",
+        "async with self._committed():",
+        "tests/test_ledger_store.py::test_fifty_writers_interleave_safely",
+    ),
+    "a row's version is checked against resume": Guard(
+        "vmwatch/ledger/lines.py",
+        "UPDATE line SET {assigned(_CHANGED)}, version = version + 1 WHERE number = :number AND version = :version",
+        "UPDATE line SET {assigned(_CHANGED)}, version = version + 1 WHERE number = :number",
+        "tests/test_ledger_lines.py::test_a_persons_word_during_a_poll_is_not_written_over",
+    ),
+    "a redirect is refused": Guard(
+        "vmwatch/telecomx.py",
+        "allow_redirects=False",
+        "allow_redirects=True",
+        "tests/test_telecomx.py::test_an_odd_answer_is_one_trouble_and_one_login",
+    ),
+    "a body has a cap": Guard(
+        "vmwatch/telecomx.py",
+        "if len(body) > MAX_BODY:",
+        "if not MAX_BODY:",
+        "tests/test_telecomx.py::test_an_endless_answer_costs_little_time_and_memory",
+    ),
+    "what is logged is redacted": Guard(
+        "vmwatch/logs.py",
+        "told = visible(self._redaction(super().format(record)))",
+        "told = visible(super().format(record))",
+        "tests/test_redaction.py::test_a_secret_that_is_logged_by_mistake_does_not_come_out",
+    ),
+    "no foreign exception, which has the PIN, leaves the client": Guard(
+        "vmwatch/telecomx.py",
+        """
+            trouble = _translated(error, attempt)
+        # Outside the except: `from None` would hide the foreign exception, but keep it and the PIN in its text.
+        raise trouble
+""",
+        """
+            raise _translated(error, attempt) from None
+""",
+        "tests/test_telecomx.py::test_a_broken_answer_is_one_trouble_and_one_request",
+    ),
+}
+
+
+def copied(folder: Path) -> Path:
+    """vmwatch and its tests, of which pytest takes the copy: its `pythonpath` stands before what is installed."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder)
+    return folder
+
+
+def run(folder: Path, *tests: str) -> subprocess.CompletedProcess[str]:
+    """pytest in a copy of vmwatch; nothing of this run's own settings reaches it."""
+    options = ("-q", "-x", "--tb=short", "-p", "no:randomly", "-p", "no:cacheprovider")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "VMWATCH_"))}
+    own = {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", *options, *tests]
+    return subprocess.run(command, cwd=folder, env=kept | own, capture_output=True, text=True, timeout=150, check=False)
+
+
+def test_with_every_guard_in_its_place_these_tests_pass(tmp_path: Path) -> None:
+    ran = run(copied(tmp_path), *{guard.bites for guard in GUARDS.values()})
+    assert ran.returncode == 0, ran.stdout
+    assert re.search(r"\b[0-9]+ passed", ran.stdout)
+
+
+@pytest.mark.parametrize("guard", GUARDS.values(), ids=GUARDS)
+def test_without_the_guard_a_quick_test_fails(guard: Guard, tmp_path: Path) -> None:
+    module = copied(tmp_path) / guard.module
+    text = module.read_text()
+    assert text.count(guard.text) == 1, f"the guard has moved: look for it in {guard.module}"
+    module.write_text(text.replace(guard.text, guard.without))
+    ran = run(tmp_path, guard.bites)
+    assert ran.returncode == TESTS_FAILED, ran.stdout
+    assert f"FAILED {guard.bites}" in ran.stdout
+    print(*_ERROR.findall(ran.stdout)[:1], sep="\n")
