@@ -46,15 +46,15 @@ def bare(debian: Debian) -> Path:
         print(f"making a bare root of Debian {debian.release}", flush=True)
         folder = roots.tools() / "usr/bin"
         made.rmdir()
-        with roots._memory() as memory:
+        with roots.memory() as memory:
             roots.do(
                 *("perl", str(folder / "mmdebstrap"), "--mode=root", "--variant=minbase", "--format=tar", "--quiet"),
-                *("--dpkgopt=force-unsafe-io", debian.suite, str(made), roots._mirror()),
+                *("--dpkgopt=force-unsafe-io", debian.suite, str(made), roots.mirror()),
                 environ={"PATH": f"{os.environ['PATH']}:{folder}", "TMPDIR": str(memory)},
                 why=f"no root of Debian {debian.release} could be made",
             )
 
-    return roots._kept(f"debian{debian.release}-{_BARE}.tar", make)
+    return roots.kept(f"debian{debian.release}-{_BARE}.tar", make)
 
 
 @dataclass(frozen=True)

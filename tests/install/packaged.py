@@ -144,5 +144,5 @@ def main(release: str, package: str, newer: str, samples: str | None = None) -> 
 if __name__ == "__main__":
     if sys.argv[1] == "--inside":
         sys.exit(main(*sys.argv[2:]))
-    alone = [*prove._ALONE, sys.executable, "-B", __file__, "--inside", *sys.argv[1:]]
+    alone = [*prove.ALONE, sys.executable, "-B", __file__, "--inside", *sys.argv[1:]]
     sys.exit(subprocess.run(alone, check=False, timeout=300).returncode)
