@@ -136,7 +136,7 @@ def copied(folder: Path) -> Path:
 
 def run(folder: Path, *tests: str) -> subprocess.CompletedProcess[str]:
     """pytest in a copy of vmwatch; nothing of this run's own settings reaches it."""
-    options = ("-q", "-x", "--tb=short", "-p", "no:randomly", "-p", "no:cacheprovider")
+    options = ("-q", "-x", "-n", "0", "--tb=short", "-p", "no:randomly", "-p", "no:cacheprovider")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "VMWATCH_"))}
     own = {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", *options, *tests]

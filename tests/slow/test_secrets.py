@@ -357,9 +357,10 @@ async def test_an_operator_that_repeats_the_address_is_not_repeated(tmp_path: Pa
 FOREIGN = """
 import aiohttp
 from types import SimpleNamespace
+from vmwatch import telecomx
 from yarl import URL
 async def failing(self, method, url, **more):
-    more["trace_request_ctx"].sent = True
+    telecomx._UNDER_WAY.get().sent = True
     kind, asked = int(str(url).partition("?")[0].split("/")[-2][-1]), SimpleNamespace(real_url=url, url=url, headers={})
     raise [
         lambda: aiohttp.ClientResponseError(asked, (), status=0, message=str(url)), lambda: aiohttp.InvalidURL(url),
