@@ -57,6 +57,7 @@ _NOISE = re.compile(
 _FAST: dict[str, dict[str, Any]] = {
     "operator": {"timeout": "5s"},
     "polling": {"interval": "1s", "jitter": 0},
+    "web": {"listen": ""},
 }
 
 
