@@ -464,6 +464,7 @@ def settings_of(simulator: Simulator, channels: Mapping[str, Any], lines: int = 
         {
             "operator": {"base_url": simulator.base_url, "timeout": "5s"} | tables.pop("operator", {}),
             "polling": {"jitter": 0} | tables.pop("polling", {}),
+            "web": {"listen": ""} | tables.pop("web", {}),
             "lines": {name: {"number": number, "pin": PIN} for name, number in numbers.items()},
             "channels": {name: {"url": url} for name, url in channels.items()},
             **tables,

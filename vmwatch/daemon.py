@@ -15,15 +15,17 @@ from vmwatch.channels import Channel
 from vmwatch.condition import Condition
 from vmwatch.config import Loaded
 from vmwatch.deliver import Deliverer
-from vmwatch.errors import ConfigError, LedgerError
+from vmwatch.errors import ConfigError, LedgerError, ListenError
 from vmwatch.heartbeat import Clock, Heartbeat
 from vmwatch.ledger import Ledger
 from vmwatch.models import SECOND, Decision
 from vmwatch.poll import Poller
 from vmwatch.settings import Operator, Settings
 from vmwatch.store_trouble import StoreTrouble
+from vmwatch.tally import Tally
 from vmwatch.tasks import group
 from vmwatch.telecomx import Telecomx
+from vmwatch.web import Facts, Web
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +57,11 @@ class Daemon:
         self._chores = asyncio.Event()
         self._clients: dict[Operator, Telecomx] = {}
         self._condition = Condition()
+        self._tally = Tally()
         self._told = ""
 
     async def run(self) -> None:
-        """Run until SIGTERM, SIGINT or `stop`. Raises LedgerError if the store can't be had."""
+        """Run until SIGTERM, SIGINT or `stop`. Raises LedgerError, ListenError if store or address can't be had."""
         acts = dict.fromkeys(signals.STOP, self._stop.set) | {signals.RELOAD: self._reload.set}
         async with AsyncExitStack() as stack:
             stack.enter_context(signals.heard(acts))
@@ -67,12 +70,16 @@ class Daemon:
             stack.push_async_callback(self._ledger.close)
             await self._ledger.become_daemon(__version__, self._clock.now())
             self._stack = stack
+            self._ledger.measure(self._tally.commit_time.add)
             await self._straighten_clock()
+            facts = Facts(self._loaded.store_url, self._clock, self._tally, lambda: self._ledger.trouble)
+            self._web = await stack.enter_async_context(Web(facts))
+            await self._web.use(self._loaded.settings.web)  # before the first poll: where it can't, none is spent
             async with group() as tasks:
-                attempts = Attempts(self._ledger, self._clock, self._observe)
+                attempts = Attempts(self._ledger, self._clock, self._observe, self._tally)
                 self._poller = Poller(self._ledger, self._clock, attempts, tasks, self._bell.set)
                 self._deliverer = Deliverer(
-                    self._ledger, self._clock, tasks, self._zone, self._bell.set, self._condition.channel
+                    self._ledger, self._clock, tasks, self._zone, self._bell.set, self._condition.channel, self._tally
                 )
                 self._store = StoreTrouble(self._ledger, self._clock, tasks, self._zone)
                 await self._use(self._loaded.settings, None)
@@ -125,6 +132,7 @@ class Daemon:
         await self._follow_clock()
         await self._deliverer.round()
         await self._poller.round()
+        self._tally.round_ended(self._clock.now())
 
     async def _follow_clock(self) -> None:
         """The ledger first: as long as that can't be changed, everything goes on by the time it was written by."""
@@ -148,7 +156,7 @@ class Daemon:
         """Read the configuration again; returns why the old one stays, or nothing."""
         try:
             await self._reread()
-        except (ConfigError, LedgerError) as error:
+        except (ConfigError, LedgerError, ListenError) as error:
             log.error("the new configuration is refused, the old one stays: %s", error)  # noqa: TRY400
             return str(error)
         return ""
@@ -163,7 +171,12 @@ class Daemon:
         loaded = self._load()
         if loaded.store_url != self._loaded.store_url:
             log.warning("store.url was changed: that takes effect when vmwatch is started again")
-        await self._use(loaded.settings, self._loaded.settings)
+        await self._web.use(loaded.settings.web)
+        try:
+            await self._use(loaded.settings, self._loaded.settings)
+        except LedgerError:
+            await self._web.use(self._loaded.settings.web)
+            raise
         self._loaded = loaded
         log.info("the configuration was read again: %d line(s), %d channel(s)", *self._counts())
 
