@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,7 +113,34 @@ def test_buckets_take_what_is_at_most_so_long() -> None:
     assert histogram.total == pytest.approx(1_000_002.202)
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian has promtool in its package prometheus")
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is in Debian's package prometheus"
+)
+
+
+def promtool(*arguments: str, text: str = "") -> tuple[int, str]:
+    ran = subprocess.run(
+        ["promtool", *arguments], input=text, capture_output=True, text=True, cwd=Path(__file__).parent
+    )
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+@needs_promtool
 def test_prometheus_own_linter_finds_nothing() -> None:
-    ran = subprocess.run(["promtool", "check", "metrics"], input=written(PLAIN), capture_output=True, text=True)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+    assert promtool("check", "metrics", text=written(PLAIN)) == (0, "")
+
+
+@needs_promtool
+def test_the_alert_rules_are_raised_by_what_they_are_for_and_by_nothing_else() -> None:
+    status, said = promtool("check", "rules", "../docs/alerts.rules.yml")
+    assert (status, "5 rules found" in said) == (0, True), said
+    status, said = promtool("test", "rules", "alerts.test.yml")
+    assert (status, "SUCCESS" in said) == (0, True), said
+
+
+def test_the_alert_rules_speak_of_metrics_that_there_are() -> None:
+    rules = (Path(__file__).parent.parent / "docs" / "alerts.rules.yml").read_text()
+    there_are = {name for name, *_ in read(PLAIN, written(PLAIN))}
+    assert set(re.findall(r"vmwatch_\w+", rules)) <= there_are
+    states = re.findall(r'state=~?"([a-z_|]+)"', rules)
+    assert {state for group in states for state in group.split("|")} <= {state.value for state in LineState}
