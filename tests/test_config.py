@@ -356,6 +356,16 @@ def test_a_token_can_be_a_credential_and_is_never_shown(tmp_path: Path, credenti
     assert token not in repr(one)
 
 
+def test_the_heartbeat_s_url_is_a_secret(tmp_path: Path) -> None:
+    url = "https://hc.example.com/hidden-uuid"
+    (tmp_path / "heartbeat.url").write_text(url)
+    one = loaded(tmp_path, f'{GOOD}[heartbeat]\nurl_file = "heartbeat.url"')
+    assert url in one.secrets
+    assert config.redacted(one)["heartbeat"] == {"url": "<secret>"}
+    assert config.redacted(loaded(tmp_path))["heartbeat"] == {"url": None}
+    assert "hidden" not in repr(one)
+
+
 def test_nothing_is_listened_on_where_that_is_turned_off(tmp_path: Path) -> None:
     assert loaded(tmp_path, f'{GOOD}[web]\nlisten = ""').settings.web.listen == ""
 
@@ -429,9 +439,10 @@ def test_the_example_loads_as_it_stands_and_shows_the_defaults(tmp_path: Path) -
 
 def test_the_example_loads_with_everything_uncommented_and_secrets_in_files(tmp_path: Path) -> None:
     text = re.sub(r"^#(?=[a-z\[])", "", EXAMPLE.read_text(), flags=re.MULTILINE)
-    text = re.sub(r"^(pin|url|##token) = .*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(pin|url|##token|##url) = .*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"^##", "", text, flags=re.MULTILINE)
     secrets = {"home.pin": "1234", "phone.url": "ntfys://a", "store.url": "sqlite:///a.db", "web.token": "t" * 16}
+    secrets["heartbeat.url"] = "https://hc-ping.com/hidden"
     for name, content in secrets.items():
         (tmp_path / name).write_text(content)
     one = loaded(tmp_path, text)

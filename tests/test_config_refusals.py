@@ -19,7 +19,7 @@ GOOD = LINE + CHANNEL
 DURATION = 'must be a duration such as "90s", "5m" or "1h30m", or a number of seconds'
 EVENTS = (
     "must be one of channel, channel.failing, channel.recovered, line, line.locked, line.not_enabled, line.recovered, "
-    "line.rejected, line.unknown_number, line.unreachable, store, store.failing, store.recovered, "
+    "line.rejected, line.stale, line.unknown_number, line.unreachable, store, store.failing, store.recovered, "
     "test, voicemail, voicemail.new, voicemail.summary"
 )
 NAME = "a name is made of a-z, 0-9 and _ (never two _ in a row)"
@@ -429,6 +429,21 @@ REFUSED: list[tuple[str, str, list[str]]] = [
     ("a host with a port", in_web('hosts = ["a.example.com:8480"]'), [f"7: web.hosts: entry 1: {HOST}"]),
     ("a host that is a URL", in_web('hosts = ["a", "http://a"]'), [f"7: web.hosts: entry 2: {HOST}"]),
     ("a host without letters", in_web('hosts = [""]'), [f"7: web.hosts: entry 1: {HOST}"]),
+    (
+        "a heartbeat to nowhere",
+        f'{GOOD}[heartbeat]\nurl = "ftp://hc.example.com/hidden"\n',
+        ['7: heartbeat.url: must be a URL such as "https://hc-ping.com/your-uuid"'],
+    ),
+    (
+        "a heartbeat to a port beyond all ports",
+        f'{GOOD}[heartbeat]\nurl = "https://hc.example.com:83520/hidden"\n',
+        ["7: heartbeat.url: has an impossible host or port"],
+    ),
+    (
+        "a heartbeat with a blank",
+        f'{GOOD}[heartbeat]\nurl = "https://hc.example.com/ hidden"\n',
+        ["7: heartbeat.url: must not have blanks, backslashes or control characters"],
+    ),
     ("an unknown key of the page", in_web("port = 8480"), ["7: web.port: unknown key"]),
 ]
 

@@ -22,6 +22,7 @@ FLOORS = {
         "telecomx",
         "channels",
         "heartbeat",
+        "lifesign",
         "signals",
         "systemd",
         "simulator",
@@ -29,7 +30,7 @@ FLOORS = {
         "tasks",
         "terminal",
     },
-    4: {"adopt", "attempt", "poll", "deliver", "shapes", "store_trouble"},
+    4: {"adopt", "attempt", "poll", "deliver", "shapes", "stale", "store_trouble"},
     5: {"web"},
     6: {"daemon"},
     7: {"demo"},
@@ -50,7 +51,7 @@ OWNERS = {
     "aiosqlite": {"ledger/sqlite"},
     "sqlite3": {"ledger/sqlite"},
     "apprise": {"channels"},
-    "aiohttp": {"telecomx", "simulator/server", "simulator/odd", "terminal", "web/listener"},
+    "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener"},
     "random": {"heartbeat", "simulator/callers", "simulator/exchange", "demo"},
 }
 LEFT_OUTSIDE = {"manager", "handler", "helper", "util", "service", "processor", "data", "info", "job", "notification"}

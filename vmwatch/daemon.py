@@ -18,9 +18,11 @@ from vmwatch.deliver import Deliverer
 from vmwatch.errors import ConfigError, LedgerError, ListenError
 from vmwatch.heartbeat import Clock, Heartbeat
 from vmwatch.ledger import Ledger
+from vmwatch.lifesign import LifeSign
 from vmwatch.models import SECOND, Decision
 from vmwatch.poll import Poller
 from vmwatch.settings import Operator, Settings
+from vmwatch.stale import Staleness
 from vmwatch.store_trouble import StoreTrouble
 from vmwatch.tally import Tally
 from vmwatch.tasks import group
@@ -82,6 +84,8 @@ class Daemon:
                     self._ledger, self._clock, tasks, self._zone, self._bell.set, self._condition.channel, self._tally
                 )
                 self._store = StoreTrouble(self._ledger, self._clock, tasks, self._zone)
+                self._stale = Staleness(self._ledger, self._clock, self._tally)
+                self._life = LifeSign(tasks)
                 await self._use(self._loaded.settings, None)
                 await self._live(tasks)
 
@@ -107,6 +111,7 @@ class Daemon:
         # A store that another process holds would be waited for again by each transaction that is under way.
         asyncio.get_running_loop().call_later(PATIENCE_S, self._ledger.hurry)
         await asyncio.gather(*(part.stop(PATIENCE_S) for part in (self._poller, self._deliverer, self._store)))
+        await self._life.stop()
         await self._flush()
 
     # ---- the side tasks ----
@@ -115,8 +120,10 @@ class Daemon:
         while True:
             await self._bell.wait()
             self._bell.clear()
-            await self._store.after_round(await self._trouble_of_round())
+            trouble = await self._trouble_of_round()
+            await self._store.after_round(trouble)
             self._condition.store = self._store.trouble
+            self._life.round_ended(well=trouble is None and not self._store.trouble and not self._stale.stale)
             # A store that takes nothing is waited out: a restart would not mend it.
             if not systemd.alive(self._status_if_changed()):
                 self._told = ""
@@ -132,6 +139,7 @@ class Daemon:
         await self._follow_clock()
         await self._deliverer.round()
         await self._poller.round()
+        await self._stale.after_round()
         self._tally.round_ended(self._clock.now())
 
     async def _follow_clock(self) -> None:
@@ -203,6 +211,8 @@ class Daemon:
         self._poller.use(settings, client)
         self._deliverer.use(settings, channels)
         self._store.use(channels, settings.delivery.timeout)
+        self._stale.use(settings)
+        self._life.use(ping.get_secret_value() if (ping := settings.heartbeat.url) is not None else None)
         self._condition.watch(lines, (view.standing for view in views))
         await self._rename_again(renamed(before, settings))
 

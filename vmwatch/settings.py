@@ -217,6 +217,13 @@ def _token(value: SecretStr | None, known: ValidationInfo) -> SecretStr | None:
     return value
 
 
+def _ping_url(value: SecretStr | None) -> SecretStr | None:
+    parts = _split(value.get_secret_value()) if value is not None else None
+    if parts is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise ValueError('must be a URL such as "https://hc-ping.com/your-uuid"')
+    return value
+
+
 def _host_name(value: Any) -> str:
     if not isinstance(value, str) or not _HOST_NAME.fullmatch(value):
         raise ValueError('must be a host\'s name without a port, like "vmwatch.example.com"')
@@ -310,6 +317,11 @@ class Web(_Table):
         return address(self.listen)
 
 
+class LifeSign(_Table):
+    url: Annotated[SecretStr | None, AfterValidator(_ping_url), _HIDDEN] = None
+    """None: nobody is pinged."""
+
+
 class Channel(_Table):
     url: Annotated[SecretStr, AfterValidator(_not_empty), _HIDDEN]
     events: tuple[Annotated[str, BeforeValidator(_event)], ...] = ("voicemail", "line", "channel")
@@ -335,6 +347,7 @@ class Settings(_Table):
     delivery: DeliveryPolicy = DeliveryPolicy()
     store: Store = Store()
     web: Web = Web()
+    heartbeat: LifeSign = LifeSign()
     channels: dict[Name, Channel] = {}
     lines: dict[Name, Line] = {}
 
