@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -138,9 +139,27 @@ def test_the_alert_rules_are_raised_by_what_they_are_for_and_by_nothing_else() -
     assert (status, "SUCCESS" in said) == (0, True), said
 
 
-def test_the_alert_rules_speak_of_metrics_that_there_are() -> None:
-    rules = (Path(__file__).parent.parent / "docs" / "alerts.rules.yml").read_text()
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def on_the_dashboard() -> list[str]:
+    dashboard = json.loads((DOCS / "grafana.json").read_text())
+    return [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+
+
+@needs_promtool
+def test_the_dashboard_asks_what_prometheus_understands(tmp_path: Path) -> None:
+    asked = [expr.replace("$__rate_interval", "5m").replace("$job", ".*") for expr in on_the_dashboard()]
+    rules = [{"record": f"panel:{place}", "expr": expr} for place, expr in enumerate(asked)]
+    file = tmp_path / "rules.json"  # JSON is YAML
+    file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    status, said = promtool("check", "rules", str(file))
+    assert (status, f"{len(rules)} rules found" in said) == (0, True), said
+
+
+def test_rules_and_dashboard_speak_of_metrics_that_there_are() -> None:
+    rules = (DOCS / "alerts.rules.yml").read_text()
     there_are = {name for name, *_ in read(PLAIN, written(PLAIN))}
-    assert set(re.findall(r"vmwatch_\w+", rules)) <= there_are
+    assert set(re.findall(r"\bvmwatch_\w+", rules + " ".join(on_the_dashboard()))) <= there_are
     states = re.findall(r'state=~?"([a-z_|]+)"', rules)
     assert {state for group in states for state in group.split("|")} <= {state.value for state in LineState}

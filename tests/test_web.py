@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import sqlite3
 import stat
@@ -24,6 +25,8 @@ from vmwatch.ledger import Ledger
 from vmwatch.models import SECOND
 from vmwatch.tally import Tally
 from vmwatch.web import Facts, Web, listener
+from vmwatch.web.asked import Request
+from vmwatch.web.door import refusal
 
 TOKEN = "hidden-token-of-the-page"
 PATHS = ("/api/status", "/api/messages", "/api/outbox", "/api/openapi.json", "/metrics", "/healthz", "/readyz")
@@ -94,6 +97,18 @@ async def test_two_host_headers_are_refused(site: Site) -> None:
     assert site.port is not None
     raw = b"GET /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: example.com\r\n\r\n"
     assert (await send(site.port, raw)).status in (400, 403)
+
+
+def test_of_two_headers_none_counts() -> None:
+    """Whatever the server in front of it makes of them."""
+    web, mine = with_token(), f"Bearer {TOKEN}"
+    for hosts, authorizations, status in [
+        (("localhost",), (mine,), None),
+        (("localhost", "localhost"), (mine,), 403),
+        (("localhost",), (mine, "Bearer other"), 401),
+    ]:
+        found = refusal(Request("GET", "/healthz", hosts=hosts, authorizations=authorizations), web, PATHS)
+        assert (found and found.status) == status
 
 
 async def test_a_name_that_was_configured_is_ours(site: Site) -> None:
@@ -195,12 +210,13 @@ async def test_a_body_is_refused_without_being_kept(site: Site, size: int) -> No
     ],
     ids=["long target", "long header", "many headers", "TLS", "nonsense", "another HTTP"],
 )
-async def test_what_is_no_proper_request_is_refused(site: Site, raw: bytes) -> None:
+async def test_what_is_no_proper_request_is_refused(site: Site, raw: bytes, caplog: pytest.LogCaptureFixture) -> None:
     assert site.port is not None
     refused = await send(site.port, raw)
     assert 400 <= refused.status < 500
     assert len(refused.body) < 1000
     assert (await site.ask()).status == 200
+    assert not [record for record in caplog.records if record.levelno > logging.DEBUG], "strangers don't fill the log"
 
 
 @pytest.mark.parametrize(

@@ -224,10 +224,10 @@ def _unreachable(alert: Alert, zone: tzinfo) -> Text:
 
 
 def _stale(alert: Alert, zone: tzinfo) -> Text:
-    read = f"It was last read {moment(alert.since, zone)}." if alert.since is not None else ""
+    last = f"It was last read {moment(alert.since, zone)}. " if alert.since is not None else ""
     return _trouble(
         f"{_line(alert)}: vmwatch does not read voicemail, though nothing is wrong with the line",
-        " ".join(filter(None, ("It should have been read three times since.", read))),
+        f"{last}It should have been read three times since.",
         f"Line: {', '.join(filter(None, (one_line(alert.subject), number(alert.number))))}" if alert.number else "",
         "This is vmwatch's own fault. Start it again, as with: systemctl restart vmwatch",
         "This shows how the lines stand: vmwatch status",

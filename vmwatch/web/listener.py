@@ -9,10 +9,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from vmwatch.web.asked import Answer, Request
 
 log = logging.getLogger(__name__)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """What strangers send in the wrong form is refused, not logged: it would fill the log, and may hold a token."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+log.addFilter(_is_ours)
 
 MOST_CONNECTIONS = 256
 LONGEST_S = 10.0
