@@ -190,11 +190,17 @@ async def test_tricks_with_paths_lead_nowhere(site: Site, path: str) -> None:
     assert b"root:" not in refused.body
 
 
+async def test_a_long_path_is_not_even_read(site: Site) -> None:
+    assert (await site.ask("/" + "a" * 1500)).status == 404
+    assert (await site.ask("/" + "a" * 3000)).status == 400
+
+
 @pytest.mark.parametrize("size", [1, 100_000, 20_000_000])
 async def test_a_body_is_refused_without_being_kept(site: Site, size: int) -> None:
     assert site.port is not None
     head = f"GET /api/status HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
-    refused = await send(site.port, head.encode() + b"x" * min(size, 100_000))
+    async with asyncio.timeout(6):  # what never comes is not waited for
+        refused = await send(site.port, head.encode() + b"x" * min(size, 100_000))
     assert (refused.status, refused.json) == (413, {"error": "send no body: nothing here takes one"})
 
 
