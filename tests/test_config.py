@@ -319,6 +319,57 @@ def test_a_bad_store_is_refused_even_if_nothing_else_counts(tmp_path: Path, text
     assert caught.value.objections == (f"{file}{sentence}",)
 
 
+# The address that is listened on.
+
+
+def test_an_address_that_nobody_wrote_is_not_asked_for(tmp_path: Path) -> None:
+    default = loaded(tmp_path).settings.web
+    assert (default.address, default.is_asked_for, default.token) == (("127.0.0.1", 8480), False, None)
+    assert loaded(tmp_path, f'{GOOD}[web]\nlisten = "127.0.0.1:8480"').settings.web.is_asked_for
+    assert loaded(tmp_path, GOOD, {"VMWATCH_WEB__LISTEN": "127.0.0.1:8480"}).settings.web.is_asked_for
+    assert not loaded(tmp_path, f"{GOOD}[web]\nhosts = ['a.example.com']").settings.web.is_asked_for
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [
+        ("127.0.0.1:8480", ("127.0.0.1", 8480)),
+        ("127.8.9.10:1", ("127.8.9.10", 1)),
+        ("[::1]:8480", ("::1", 8480)),
+        ("localhost:0", ("localhost", 0)),
+    ],
+)
+def test_this_machine_s_own_addresses_need_no_token(tmp_path: Path, listen: str, address: tuple[str, int]) -> None:
+    web = loaded(tmp_path, f'{GOOD}[web]\nlisten = "{listen}"').settings.web
+    assert (web.address, web.token) == (address, None)
+
+
+@pytest.mark.parametrize("where", ["0.0.0.0:8480", "[::]:8480", "192.0.2.7:8480"])
+def test_a_token_can_be_a_credential_and_is_never_shown(tmp_path: Path, credentials: Path, where: str) -> None:
+    token = "hidden-token-of-the-page"
+    (credentials / "web__token").write_text(f"{token}\n")
+    one = loaded(tmp_path, f'{GOOD}[web]\nlisten = "{where}"', {"CREDENTIALS_DIRECTORY": str(credentials)})
+    assert one.settings.web.token is not None
+    assert one.settings.web.token.get_secret_value() == token
+    assert token in one.secrets
+    assert config.redacted(one)["web"] == {"listen": where, "token": "<secret>", "hosts": []}
+    assert token not in repr(one)
+
+
+def test_the_heartbeat_s_url_is_a_secret(tmp_path: Path) -> None:
+    url = "https://hc.example.com/hidden-uuid"
+    (tmp_path / "heartbeat.url").write_text(url)
+    one = loaded(tmp_path, f'{GOOD}[heartbeat]\nurl_file = "heartbeat.url"')
+    assert url in one.secrets
+    assert config.redacted(one)["heartbeat"] == {"url": "<secret>"}
+    assert config.redacted(loaded(tmp_path))["heartbeat"] == {"url": None}
+    assert "hidden" not in repr(one)
+
+
+def test_nothing_is_listened_on_where_that_is_turned_off(tmp_path: Path) -> None:
+    assert loaded(tmp_path, f'{GOOD}[web]\nlisten = ""').settings.web.listen == ""
+
+
 # What is shown of it.
 
 
@@ -388,11 +439,15 @@ def test_the_example_loads_as_it_stands_and_shows_the_defaults(tmp_path: Path) -
 
 def test_the_example_loads_with_everything_uncommented_and_secrets_in_files(tmp_path: Path) -> None:
     text = re.sub(r"^#(?=[a-z\[])", "", EXAMPLE.read_text(), flags=re.MULTILINE)
-    text = re.sub(r"^(pin|url) = .*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(pin|url|##token|##url) = .*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"^##", "", text, flags=re.MULTILINE)
-    for name, content in {"home.pin": "1234", "phone.url": "ntfys://a", "store.url": "sqlite:///a.db"}.items():
+    secrets = {"home.pin": "1234", "phone.url": "ntfys://a", "store.url": "sqlite:///a.db", "web.token": "t" * 16}
+    secrets["heartbeat.url"] = "https://hc-ping.com/hidden"
+    for name, content in secrets.items():
         (tmp_path / name).write_text(content)
-    assert loaded(tmp_path, text).settings.lines["home"].pin.get_secret_value() == "1234"
+    one = loaded(tmp_path, text)
+    assert one.settings.lines["home"].pin.get_secret_value() == "1234"
+    assert one.settings.web.token is not None
 
 
 def test_the_example_mentions_every_key() -> None:

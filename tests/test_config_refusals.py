@@ -19,7 +19,7 @@ GOOD = LINE + CHANNEL
 DURATION = 'must be a duration such as "90s", "5m" or "1h30m", or a number of seconds'
 EVENTS = (
     "must be one of channel, channel.failing, channel.recovered, line, line.locked, line.not_enabled, line.recovered, "
-    "line.rejected, line.unknown_number, line.unreachable, store, store.failing, store.recovered, "
+    "line.rejected, line.stale, line.unknown_number, line.unreachable, store, store.failing, store.recovered, "
     "test, voicemail, voicemail.new, voicemail.summary"
 )
 NAME = "a name is made of a-z, 0-9 and _ (never two _ in a row)"
@@ -27,6 +27,13 @@ HTTPS = "must be https, for the PIN travels in the URL (http only for 127.0.0.1,
 E164 = 'must be a number in E.164 form, like "+4571919998"'
 IMPOSSIBLE = "is not a possible phone number: check its country code and its length"
 PIN = "must be 4 to 10 digits, in quotes"
+ADDRESS = 'must be an address and a port, like "127.0.0.1:8480" or "[::1]:8480" ("" turns it off)'
+NO_TOKEN = (
+    "is missing (or give token_file): who is let in from other machines must know one; "
+    "make it with: openssl rand -hex 16"
+)
+TOKEN = "must be 16 to 200 letters, digits or signs, without blanks"
+HOST = 'must be a host\'s name without a port, like "vmwatch.example.com"'
 NO_LINE = "lines: there is no line: add a table such as [lines.home]"
 NO_CHANNEL = "channels: there is no channel: add a table such as [channels.phone]"
 
@@ -54,6 +61,10 @@ def in_operator(line: str) -> str:
 
 def in_polling(line: str) -> str:
     return f"{GOOD}[polling]\n{line}\n"
+
+
+def in_web(line: str) -> str:
+    return f"{GOOD}[web]\n{line}\n"
 
 
 def in_line(line: str) -> str:
@@ -370,6 +381,70 @@ REFUSED: list[tuple[str, str, list[str]]] = [
         f'{GOOD}[store]\nurl = "sqlite:///a.db?mode=ro"',
         ['7: store.url: takes no options after "?"'],
     ),
+    # The address that is listened on.
+    *(
+        (f"an address like {listen}", in_web(f"listen = '{listen}'"), [f"7: web.listen: {ADDRESS}"])
+        for listen in (
+            "8480",
+            ":8480",
+            "127.0.0.1",
+            "127.0.0.1:",
+            "127.0.0.1:x",
+            "127.0.0.1:65536",
+            "::1:8480",
+            "[::1]",
+            "[]:8480",
+            "http://127.0.0.1:8480",
+            "example.com:8480",
+            "127.0.0.1:8480/hidden",
+            "127.0.0.256:8480",
+            "LOCALHOST:8480",
+        )
+    ),
+    ("a port for an address", in_web("listen = 8480"), ["7: web.listen: must be text, in quotes"]),
+    *(
+        (f"no token for {listen}", in_web(f"listen = '{listen}'"), [f"6: web.token: {NO_TOKEN}"])
+        for listen in (
+            "0.0.0.0:8480",
+            "[::]:8480",
+            "192.0.2.7:8480",
+            "[2001:db8::7]:0",
+            "128.0.0.1:8480",
+        )
+    ),
+    ("a short token", in_web('token = "hidden-8352"'), [f"7: web.token: {TOKEN}"]),
+    ("a token with a blank", in_web('token = "hidden and long enough"'), [f"7: web.token: {TOKEN}"]),
+    ("a token of other letters", in_web('token = "hidden-æøå-hidden"'), [f"7: web.token: {TOKEN}"]),
+    ("a token that is a number", in_web("token = 8352835283528352"), ["7: web.token: must be text, in quotes"]),
+    (
+        "a token and its file",
+        in_web('token = "hidden-but-long-enough"\ntoken_file = "web.token"'),
+        ["8: web.token_file: set either token or token_file, not both"],
+    ),
+    (
+        "a token's file that is not there",
+        in_web('listen = "0.0.0.0:8480"\ntoken_file = "nowhere"'),
+        ["8: web.token_file: nowhere cannot be read: No such file or directory"],
+    ),
+    ("a host with a port", in_web('hosts = ["a.example.com:8480"]'), [f"7: web.hosts: entry 1: {HOST}"]),
+    ("a host that is a URL", in_web('hosts = ["a", "http://a"]'), [f"7: web.hosts: entry 2: {HOST}"]),
+    ("a host without letters", in_web('hosts = [""]'), [f"7: web.hosts: entry 1: {HOST}"]),
+    (
+        "a heartbeat to nowhere",
+        f'{GOOD}[heartbeat]\nurl = "ftp://hc.example.com/hidden"\n',
+        ['7: heartbeat.url: must be a URL such as "https://hc-ping.com/your-uuid"'],
+    ),
+    (
+        "a heartbeat to a port beyond all ports",
+        f'{GOOD}[heartbeat]\nurl = "https://hc.example.com:83520/hidden"\n',
+        ["7: heartbeat.url: has an impossible host or port"],
+    ),
+    (
+        "a heartbeat with a blank",
+        f'{GOOD}[heartbeat]\nurl = "https://hc.example.com/ hidden"\n',
+        ["7: heartbeat.url: must not have blanks, backslashes or control characters"],
+    ),
+    ("an unknown key of the page", in_web("port = 8480"), ["7: web.port: unknown key"]),
 ]
 
 

@@ -14,7 +14,7 @@ import vmwatch
 ROOT = Path(vmwatch.__file__).parent
 FLOORS = {
     0: {"models"},
-    1: {"errors", "backoff", "settings", "reading", "wording", "pins", "redaction"},
+    1: {"errors", "backoff", "settings", "reading", "wording", "pins", "redaction", "tally"},
     2: {"decide", "condition"},
     3: {
         "config",
@@ -22,6 +22,7 @@ FLOORS = {
         "telecomx",
         "channels",
         "heartbeat",
+        "lifesign",
         "signals",
         "systemd",
         "simulator",
@@ -29,11 +30,12 @@ FLOORS = {
         "tasks",
         "terminal",
     },
-    4: {"adopt", "attempt", "poll", "deliver", "shapes", "store_trouble"},
-    5: {"daemon"},
-    6: {"demo"},
-    7: {"cli"},
-    8: {"__main__"},
+    4: {"adopt", "attempt", "poll", "deliver", "shapes", "stale", "store_trouble"},
+    5: {"web"},
+    6: {"daemon"},
+    7: {"demo"},
+    8: {"cli"},
+    9: {"__main__"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 NEIGHBOURS = {("poll", "attempt"), ("reading", "errors")}
@@ -49,7 +51,7 @@ OWNERS = {
     "aiosqlite": {"ledger/sqlite"},
     "sqlite3": {"ledger/sqlite"},
     "apprise": {"channels"},
-    "aiohttp": {"telecomx", "simulator/server", "simulator/odd", "terminal"},
+    "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener"},
     "random": {"heartbeat", "simulator/callers", "simulator/exchange", "demo"},
 }
 LEFT_OUTSIDE = {"manager", "handler", "helper", "util", "service", "processor", "data", "info", "job", "notification"}

@@ -135,6 +135,18 @@ def test_an_unreachable_line_says_why_and_when_it_is_tried_again(reason: Reason)
     assert "vmwatch status" in body
 
 
+def test_a_line_that_is_not_read_is_vmwatch_s_own_fault() -> None:
+    alert = Alert(Kind.LINE_STALE, (), "Home", number="+4571919998", since=NEW_YEAR)
+    found = text(alert, COPENHAGEN)
+    assert found.title == "Home: vmwatch does not read voicemail, though nothing is wrong with the line"
+    assert found.body.splitlines() == [
+        "It was last read Mon 1 Jan 2024 01:00 CET. It should have been read three times since.",
+        "Line: Home, +45 71 91 99 98",
+        "This is vmwatch's own fault. Start it again, as with: systemctl restart vmwatch",
+        "This shows how the lines stand: vmwatch status",
+    ]
+
+
 @pytest.mark.parametrize("kind", [Kind.LINE_LOCKED, Kind.LINE_UNREACHABLE])
 def test_a_blocked_address_concerns_every_line(kind: Kind) -> None:
     found = text(Alert(kind, (), reason=Reason.BLACKLISTED, next_poll_at=NEW_YEAR), UTC)

@@ -57,6 +57,7 @@ _NOISE = re.compile(
 _FAST: dict[str, dict[str, Any]] = {
     "operator": {"timeout": "5s"},
     "polling": {"interval": "1s", "jitter": 0},
+    "web": {"listen": ""},
 }
 
 
@@ -463,6 +464,7 @@ def settings_of(simulator: Simulator, channels: Mapping[str, Any], lines: int = 
         {
             "operator": {"base_url": simulator.base_url, "timeout": "5s"} | tables.pop("operator", {}),
             "polling": {"jitter": 0} | tables.pop("polling", {}),
+            "web": {"listen": ""} | tables.pop("web", {}),
             "lines": {name: {"number": number, "pin": PIN} for name, number in numbers.items()},
             "channels": {name: {"url": url} for name, url in channels.items()},
             **tables,

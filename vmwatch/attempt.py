@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -13,6 +13,7 @@ from vmwatch.errors import LedgerError, Trouble
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger, QuietNote
 from vmwatch.models import Claim, Decision, LineState, Mailbox, Reason, Standing
+from vmwatch.tally import Tally
 from vmwatch.telecomx import Telecomx
 
 log = logging.getLogger(__name__)
@@ -40,10 +41,11 @@ class Login:
 class Attempts:
     """Makes attempts; remembers of each line the answer last read, as a digest, so that the same is not read twice."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, observe: Observer) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, observe: Observer, tally: Tally | None = None) -> None:
         self._ledger = ledger
         self._clock = clock
         self._observe = observe
+        self._tally = tally or Tally()
         self._answered: dict[str, bytes] = {}
         self.rules_now: Callable[[str], decide.Rules | None] = lambda _: None
         """A line's rules by the configuration of the moment, which may have changed while an attempt was under way."""
@@ -52,20 +54,30 @@ class Attempts:
 
     async def make(self, claim: Claim, login: Login, operator: Telecomx) -> QuietNote | None:
         """Ask once, and record what comes of it; a quiet answer is returned as the note that is owed instead."""
+        self._tally.begun(claim.attempt_at - (claim.before.next_poll_at or claim.attempt_at))
         try:
-            body = await operator.fetch(claim.number, login.pin)
+            body = await self._timed(operator.fetch(claim.number, login.pin))
         except Trouble as trouble:
             await self.judge(claim.standing, trouble, login)
             return None
         digest = blake2b(body, digest_size=16).digest()
         if self._is_quiet(claim.before, digest):
             log.debug("%s: %s", claim.before.name, Reason.NOTHING_NEW, extra=_facts(claim.before, Reason.NOTHING_NEW))
-            return QuietNote(claim.number, claim.attempt_at, self._clock.now())
+            now = self._clock.now()
+            self._tally.quiet(claim.number, now)
+            return QuietNote(claim.number, claim.attempt_at, now)
         self._answered.pop(claim.number, None)
         decision = await self.judge(claim.standing, _read(body), login)
         if decision is not None and decision.repeatable:
             self._answered[claim.number] = digest
         return None
+
+    async def _timed(self, asking: Awaitable[bytes]) -> bytes:
+        began = self._clock.steady()
+        try:
+            return await asking
+        finally:
+            self._tally.poll_time.add(self._clock.steady() - began)
 
     def _is_quiet(self, line: Standing, digest: bytes) -> bool:
         """Whether this is the last answer again, and of a kind that changes nothing when it is repeated."""
@@ -110,6 +122,7 @@ class Attempts:
         log.log(
             level, "%s: %s", decision.after.name, _sentence(decision), extra=_facts(decision.after, decision.reason)
         )
+        self._tally.judged(decision)
         self._observe(decision)
 
 

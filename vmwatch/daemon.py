@@ -15,15 +15,19 @@ from vmwatch.channels import Channel
 from vmwatch.condition import Condition
 from vmwatch.config import Loaded
 from vmwatch.deliver import Deliverer
-from vmwatch.errors import ConfigError, LedgerError
+from vmwatch.errors import ConfigError, LedgerError, ListenError
 from vmwatch.heartbeat import Clock, Heartbeat
 from vmwatch.ledger import Ledger
+from vmwatch.lifesign import LifeSign
 from vmwatch.models import SECOND, Decision
 from vmwatch.poll import Poller
 from vmwatch.settings import Operator, Settings
+from vmwatch.stale import Staleness
 from vmwatch.store_trouble import StoreTrouble
+from vmwatch.tally import Tally
 from vmwatch.tasks import group
 from vmwatch.telecomx import Telecomx
+from vmwatch.web import Facts, Web
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +59,11 @@ class Daemon:
         self._chores = asyncio.Event()
         self._clients: dict[Operator, Telecomx] = {}
         self._condition = Condition()
+        self._tally = Tally()
         self._told = ""
 
     async def run(self) -> None:
-        """Run until SIGTERM, SIGINT or `stop`. Raises LedgerError if the store can't be had."""
+        """Run until SIGTERM, SIGINT or `stop`. Raises LedgerError, ListenError if store or address can't be had."""
         acts = dict.fromkeys(signals.STOP, self._stop.set) | {signals.RELOAD: self._reload.set}
         async with AsyncExitStack() as stack:
             stack.enter_context(signals.heard(acts))
@@ -67,14 +72,20 @@ class Daemon:
             stack.push_async_callback(self._ledger.close)
             await self._ledger.become_daemon(__version__, self._clock.now())
             self._stack = stack
+            self._ledger.measure(self._tally.commit_time.add)
             await self._straighten_clock()
+            facts = Facts(self._loaded.store_url, self._clock, self._tally, lambda: self._ledger.trouble)
+            self._web = await stack.enter_async_context(Web(facts))
+            await self._web.use(self._loaded.settings.web)  # before the first poll: where it can't, none is spent
             async with group() as tasks:
-                attempts = Attempts(self._ledger, self._clock, self._observe)
+                attempts = Attempts(self._ledger, self._clock, self._observe, self._tally)
                 self._poller = Poller(self._ledger, self._clock, attempts, tasks, self._bell.set)
                 self._deliverer = Deliverer(
-                    self._ledger, self._clock, tasks, self._zone, self._bell.set, self._condition.channel
+                    self._ledger, self._clock, tasks, self._zone, self._bell.set, self._condition.channel, self._tally
                 )
                 self._store = StoreTrouble(self._ledger, self._clock, tasks, self._zone)
+                self._stale = Staleness(self._ledger, self._clock, self._tally)
+                self._life = LifeSign(tasks)
                 await self._use(self._loaded.settings, None)
                 await self._live(tasks)
 
@@ -100,6 +111,7 @@ class Daemon:
         # A store that another process holds would be waited for again by each transaction that is under way.
         asyncio.get_running_loop().call_later(PATIENCE_S, self._ledger.hurry)
         await asyncio.gather(*(part.stop(PATIENCE_S) for part in (self._poller, self._deliverer, self._store)))
+        await self._life.stop()
         await self._flush()
 
     # ---- the side tasks ----
@@ -108,8 +120,10 @@ class Daemon:
         while True:
             await self._bell.wait()
             self._bell.clear()
-            await self._store.after_round(await self._trouble_of_round())
+            trouble = await self._trouble_of_round()
+            await self._store.after_round(trouble)
             self._condition.store = self._store.trouble
+            self._life.round_ended(well=trouble is None and not self._store.trouble and not self._stale.stale)
             # A store that takes nothing is waited out: a restart would not mend it.
             if not systemd.alive(self._status_if_changed()):
                 self._told = ""
@@ -125,6 +139,8 @@ class Daemon:
         await self._follow_clock()
         await self._deliverer.round()
         await self._poller.round()
+        await self._stale.after_round()
+        self._tally.round_ended(self._clock.now())
 
     async def _follow_clock(self) -> None:
         """The ledger first: as long as that can't be changed, everything goes on by the time it was written by."""
@@ -148,7 +164,7 @@ class Daemon:
         """Read the configuration again; returns why the old one stays, or nothing."""
         try:
             await self._reread()
-        except (ConfigError, LedgerError) as error:
+        except (ConfigError, LedgerError, ListenError) as error:
             log.error("the new configuration is refused, the old one stays: %s", error)  # noqa: TRY400
             return str(error)
         return ""
@@ -163,7 +179,12 @@ class Daemon:
         loaded = self._load()
         if loaded.store_url != self._loaded.store_url:
             log.warning("store.url was changed: that takes effect when vmwatch is started again")
-        await self._use(loaded.settings, self._loaded.settings)
+        await self._web.use(loaded.settings.web)
+        try:
+            await self._use(loaded.settings, self._loaded.settings)
+        except LedgerError:
+            await self._web.use(self._loaded.settings.web)
+            raise
         self._loaded = loaded
         log.info("the configuration was read again: %d line(s), %d channel(s)", *self._counts())
 
@@ -190,6 +211,8 @@ class Daemon:
         self._poller.use(settings, client)
         self._deliverer.use(settings, channels)
         self._store.use(channels, settings.delivery.timeout)
+        self._stale.use(settings)
+        self._life.use(ping.get_secret_value() if (ping := settings.heartbeat.url) is not None else None)
         self._condition.watch(lines, (view.standing for view in views))
         await self._rename_again(renamed(before, settings))
 

@@ -18,6 +18,7 @@ from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
 from vmwatch.models import SECOND, ChannelStanding, ChannelState, Delivery, Duration, Receipt, Settlement
 from vmwatch.settings import Settings
+from vmwatch.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Deliverer:
         zone: tzinfo,
         ring: Callable[[], None] = lambda: None,
         observe: Callable[[ChannelStanding], None] = lambda _: None,
+        tally: Tally | None = None,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
@@ -44,6 +46,7 @@ class Deliverer:
         self._zone = zone
         self._ring = ring
         self._observe = observe
+        self._tally = tally or Tally()
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
         self._said: dict[str, str] = {}
@@ -90,7 +93,10 @@ class Deliverer:
         """Whether something was due, and was sent."""
         lease = self._policy.timeout + LEASE_MARGIN
         delivery = await self._ledger.outbox.claim(channel.name, self._clock.now(), lease, only_alert)
-        return delivery is not None and await self._deliver(delivery, channel)
+        if delivery is None:
+            return False
+        self._tally.claimed_delivery()
+        return await self._deliver(delivery, channel)
 
     async def send_alert(self, alert_id: int, name: str) -> None:
         """Send one alert on one channel now, if it is due there."""
@@ -100,6 +106,7 @@ class Deliverer:
         followed = self._clock.followed
         text = wording.text(delivery.alert, self._zone, delivery.maybe_repeat)
         receipt = await channel.send(text, self._policy.timeout)
+        self._tally.delivered(channel.name, receipt.outcome)
         settlement = await self._settle(delivery, receipt, followed)
         _tell(settlement)
         self._observe(settlement.channel_after)

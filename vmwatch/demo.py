@@ -66,6 +66,7 @@ class Demo:
         configuration = {
             "operator": {"base_url": self._simulator.base_url},
             "polling": {"interval": "1s"},
+            "web": {"listen": ""},
             "delivery": {"retry": {"initial": "1s", "max": "4s"}},
             "lines": {
                 "home": {"number": HOME, "pin": "1234", "label": "Home"},

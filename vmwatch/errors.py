@@ -29,6 +29,12 @@ class LedgerError(VmwatchError):
         """Another process holds the store for a moment. Anything else lasts until a person sees to it."""
 
 
+class ListenError(VmwatchError):
+    """An address that was asked for can't be listened on just now: somebody else has it (EX_TEMPFAIL)."""
+
+    status = 75
+
+
 class ConfigError(VmwatchError):
     """The configuration is refused (EX_CONFIG): every objection at once, a sentence each."""
 

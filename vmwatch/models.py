@@ -89,6 +89,7 @@ class Kind(StrEnum):
     LINE_UNKNOWN_NUMBER = "line.unknown_number"
     LINE_UNREACHABLE = "line.unreachable"
     LINE_RECOVERED = "line.recovered"
+    LINE_STALE = "line.stale"
     CHANNEL_FAILING = "channel.failing"
     CHANNEL_RECOVERED = "channel.recovered"
     STORE_FAILING = "store.failing"
@@ -268,7 +269,13 @@ class Recipient:
     events: tuple[str, ...]
 
     def wants(self, kind: Kind) -> bool:
-        """A test is for the channel itself. A store in trouble silences all other alerts: everyone hears of it."""
+        """A test is for the channel itself. A store in trouble silences all other alerts: everyone hears of it.
+
+        A line that goes unread while nothing is wrong with it is vmwatch's own trouble, as a failing channel is: those
+        who wait for calls on it are not troubled with that.
+        """
+        if kind is Kind.LINE_STALE:
+            return kind.value in self.events or "channel" in self.events
         return kind.group in ("test", "store") or kind.value in self.events or kind.group in self.events
 
 

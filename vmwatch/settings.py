@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     SecretStr,
+    ValidationInfo,
     model_validator,
 )
 
@@ -28,6 +29,10 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _PIN = re.compile(r"[0-9]{4,10}")
 _NAME = re.compile(r"[a-z0-9_]+")
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9a-z.]+)):([0-9]{1,5})")
+_LAST_PORT = 65535
+_TOKEN = re.compile(r"[!-~]{16,200}")
+_HOST_NAME = re.compile(r"(?=.{1,253}$)(?!.*\.\.)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _SQLITE = "sqlite:///"
 _GROUPS = frozenset(kind.group for kind in Kind)
@@ -177,8 +182,56 @@ def _store_url(value: str) -> str:
     return value
 
 
+def address(listen: str) -> tuple[str, int]:
+    """`127.0.0.1:8480` or `[::1]:8480` as host and port. Raises ValueError with a sentence."""
+    found = _ADDRESS.fullmatch(listen)
+    host, port = ((found[1] or found[2]), int(found[3])) if found else ("", 0)
+    if not _is_address(host) or port > _LAST_PORT:
+        raise ValueError('must be an address and a port, like "127.0.0.1:8480" or "[::1]:8480" ("" turns it off)')
+    return host, port
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return True
+
+
+def _listen(value: str) -> str:
+    if value:
+        address(value)
+    return value
+
+
+def _token(value: SecretStr | None, known: ValidationInfo) -> SecretStr | None:
+    listen = known.data.get("listen")
+    if value is None and listen and not _is_loopback(address(listen)[0]):
+        raise ValueError(
+            "is missing (or give token_file): who is let in from other machines must know one; "
+            "make it with: openssl rand -hex 16"
+        )
+    if value is not None and not _TOKEN.fullmatch(value.get_secret_value()):
+        raise ValueError("must be 16 to 200 letters, digits or signs, without blanks")
+    return value
+
+
+def _ping_url(value: SecretStr | None) -> SecretStr | None:
+    parts = _split(value.get_secret_value()) if value is not None else None
+    if parts is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise ValueError('must be a URL such as "https://hc-ping.com/your-uuid"')
+    return value
+
+
+def _host_name(value: Any) -> str:
+    if not isinstance(value, str) or not _HOST_NAME.fullmatch(value):
+        raise ValueError('must be a host\'s name without a port, like "vmwatch.example.com"')
+    return value.lower()
+
+
 _SPELLED = PlainSerializer(spelled, return_type=str, when_used="json")
-_HIDDEN = PlainSerializer(lambda _: "<secret>", return_type=str, when_used="json")
+_HIDDEN = PlainSerializer(lambda _: "<secret>", return_type=str, when_used="json-unless-none")
 
 Span = Annotated[Duration, BeforeValidator(duration), _SPELLED]
 Wait = Annotated[Duration, BeforeValidator(_at_least(1, "1ms")), _SPELLED]
@@ -246,6 +299,29 @@ class Store(_Table):
     keep: Span = 365 * DAY
 
 
+class Web(_Table):
+    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8480"
+    """Empty: nothing is listened on."""
+    token: Annotated[SecretStr | None, AfterValidator(_token), Field(validate_default=True), _HIDDEN] = None
+    """Asked of everyone, where there is one."""
+    hosts: tuple[Annotated[str, BeforeValidator(_host_name)], ...] = ()
+    """Names by which it may be asked, besides addresses and localhost."""
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether a person wrote the address, so that going on without it would not be what they want."""
+        return "listen" in self.model_fields_set
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return address(self.listen)
+
+
+class LifeSign(_Table):
+    url: Annotated[SecretStr | None, AfterValidator(_ping_url), _HIDDEN] = None
+    """None: nobody is pinged."""
+
+
 class Channel(_Table):
     url: Annotated[SecretStr, AfterValidator(_not_empty), _HIDDEN]
     events: tuple[Annotated[str, BeforeValidator(_event)], ...] = ("voicemail", "line", "channel")
@@ -270,6 +346,8 @@ class Settings(_Table):
     polling: Polling = Polling()
     delivery: DeliveryPolicy = DeliveryPolicy()
     store: Store = Store()
+    web: Web = Web()
+    heartbeat: LifeSign = LifeSign()
     channels: dict[Name, Channel] = {}
     lines: dict[Name, Line] = {}
 

@@ -223,6 +223,17 @@ def _unreachable(alert: Alert, zone: tzinfo) -> Text:
     )
 
 
+def _stale(alert: Alert, zone: tzinfo) -> Text:
+    last = f"It was last read {moment(alert.since, zone)}. " if alert.since is not None else ""
+    return _trouble(
+        f"{_line(alert)}: vmwatch does not read voicemail, though nothing is wrong with the line",
+        f"{last}It should have been read three times since.",
+        f"Line: {', '.join(filter(None, (one_line(alert.subject), number(alert.number))))}" if alert.number else "",
+        "This is vmwatch's own fault. Start it again, as with: systemctl restart vmwatch",
+        "This shows how the lines stand: vmwatch status",
+    )
+
+
 def _blocked(alert: Alert, zone: tzinfo) -> Text:
     return _trouble(
         "Voicemail is not being watched: this machine's address is blocked",
@@ -317,6 +328,7 @@ _WORDS: Mapping[Kind, Callable[[Alert, tzinfo], Text]] = {
     Kind.LINE_UNKNOWN_NUMBER: _unknown_number,
     Kind.LINE_UNREACHABLE: _any_line(_unreachable),
     Kind.LINE_RECOVERED: _recovered,
+    Kind.LINE_STALE: _stale,
     Kind.CHANNEL_FAILING: _channel_failing,
     Kind.CHANNEL_RECOVERED: _channel_recovered,
     Kind.STORE_FAILING: _store_failing,

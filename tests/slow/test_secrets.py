@@ -94,6 +94,7 @@ class Cage:
     def write(self) -> None:
         tables: dict[str, dict[str, Any]] = {
             "operator": {"base_url": self.operator, "timeout": "1s", "concurrency": 100},
+            "web": {"listen": ""},
             "polling": {"interval": "1s", "unreachable_after": "1s", "error_backoff": {"initial": "1s", "max": "1s"}},
             "delivery": {"timeout": "2s", "retry": {"initial": "1s", "max": "1s", "give_up_after": "3s"}},
             **{f"lines.{name}": line for name, line in self.lines.items()},

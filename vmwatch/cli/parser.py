@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
         prog="vmwatch",
         description="Watches the voicemail boxes of your phone lines and tells you who called.",
         epilog="Exit status: 0 done; 1 something asked about is in trouble; 2 wrong usage; "
-        "75 the store is in use or can't be opened; 78 the configuration is refused.",
+        "75 the store or the address of web.listen is in use, or can't be had; 78 the configuration is refused.",
     )
     main.add_argument("--version", action="version", version=f"vmwatch {__version__}")
     main.add_argument("--config", metavar="FILE", help=_CONFIG)

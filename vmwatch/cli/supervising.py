@@ -21,7 +21,7 @@ RELOAD_S = 20.0
 LOOK_AGAIN_S = 0.1
 SENDING: Duration = 30 * SECOND
 _MEANINGS = {
-    "75": "the store is in use or can't be opened",
+    "75": "the store or the address of web.listen is in use, or can't be had",
     "78": "the configuration is refused",
     "203": "the command can't be run",
     "243": "the credentials can't be read",

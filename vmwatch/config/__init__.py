@@ -38,7 +38,7 @@ class Loaded:
     """With an absolute path: `sqlite:////var/lib/vmwatch/vmwatch.db`."""
     warnings: tuple[str, ...] = ()
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
-    """Every PIN and every channel's URL in plain text, for logs to leave out."""
+    """Every PIN, every channel's URL the page's token and the heartbeat's URL in plain text, for logs to leave out."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -136,6 +136,9 @@ def _secrets(settings: Settings) -> Iterator[str]:
         yield line.pin.get_secret_value()
     for channel in settings.channels.values():
         yield channel.url.get_secret_value()
+    for secret in (settings.web.token, settings.heartbeat.url):
+        if secret is not None:
+            yield secret.get_secret_value()
 
 
 def _absolute(url: str, config: Path, environ: Mapping[str, str]) -> str:

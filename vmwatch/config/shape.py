@@ -14,8 +14,8 @@ from vmwatch.settings import Settings
 ANY = "*"
 """Stands for the name that a person gives a line or a channel."""
 _FILE = "_file"
-_READ_FROM_FILES = ("pin", "url")
-"""Keys that may hold a secret, and so may be named by a file: `pin_file`, `url_file`."""
+_READ_FROM_FILES = ("pin", "url", "token")
+"""Keys that may hold a secret, and so may be named by a file: `pin_file`, `url_file`, `token_file`."""
 
 
 def _tables(model: type[BaseModel], at: Key) -> Iterator[tuple[Key, type[BaseModel]]]:
@@ -59,7 +59,7 @@ def first_unknown(key: Key) -> Key:
 
 
 def keys_of(table: Key) -> tuple[str, ...]:
-    """The keys of a table, `pin_file` and `url_file` among them; none for what is no table of fixed keys."""
+    """The keys of a table, `pin_file` and its like among them; none for what is no table of fixed keys."""
     model = _TABLES.get(_general(table))
     if model is None:
         return ()

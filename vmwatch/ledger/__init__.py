@@ -85,6 +85,10 @@ class Ledger:
         """Open a store that is there only to be read: not a byte of it is written. Raises LedgerError."""
         return cls(await SqliteEngine.look(path_of(url)), "nobody", b"")
 
+    def measure(self, on_commit: Callable[[float], None]) -> None:
+        """Have every committed transaction's duration (ms) told."""
+        self._engine.on_commit = on_commit
+
     def hurry(self) -> None:
         """From here on nothing waits for another process that holds the store: it fails at once instead."""
         self._engine.hurry()

@@ -37,6 +37,9 @@ class Engine(Protocol):
     trouble: LedgerError | None
     """What the last transaction failed with; None once another one was committed."""
 
+    on_commit: Callable[[float], None]
+    """Told how many ms each committed transaction took, what it waited for another process included."""
+
     async def read(self, sql: str, **parameters: Any) -> list[Row]:
         """Rows as they were last committed; never waits behind a write."""
 

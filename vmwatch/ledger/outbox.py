@@ -116,6 +116,10 @@ WHERE state = 'pending' AND {_UNCLAIMED}
   AND alert_id IN (SELECT id FROM alert WHERE created_at <= :created_before)
 """
 
+_OLDEST_PENDING = """
+SELECT MIN(created_at) FROM alert WHERE id IN (SELECT alert_id FROM delivery WHERE state = 'pending')
+"""
+
 _CHANNEL_LISTING = f"""
 SELECT {listed(CHANNEL, "c.")},
     (SELECT COUNT(*) FROM delivery d WHERE d.channel = c.name AND d.state = 'pending'),
@@ -210,6 +214,11 @@ class Outbox:
     async def listing(self, *, everything: bool, most: int) -> tuple[Owed, ...]:
         """Deliveries, the latest first: pending and dead ones, or everything."""
         return _owed(await self._engine.read(_OUTBOX, all=int(everything), most=most))
+
+    async def oldest_pending(self) -> Instant | None:
+        """When the oldest alert was made that is pending on some channel."""
+        oldest: Instant | None = (await self._engine.read(_OLDEST_PENDING))[0][0]
+        return oldest
 
     async def of_alert(self, alert_id: int) -> tuple[Owed, ...]:
         return _owed(await self._engine.read(_OF_ALERT, alert=alert_id))

@@ -45,6 +45,7 @@ class SqliteEngine:
         self._daemon_lock: int | None = None
         self._in_a_hurry = False
         self.trouble: LedgerError | None = None
+        self.on_commit: Callable[[float], None] = lambda _: None
 
     @classmethod
     async def open(cls, path: Path, *, create: bool) -> SqliteEngine:
@@ -106,11 +107,13 @@ class SqliteEngine:
     async def _committed(self) -> AsyncIterator[None]:
         if self._in_a_hurry and self.trouble is not None:
             raise self.trouble
+        began = time.monotonic()
         with _told(self._path):
             await self._begin()
             try:
                 yield
                 await self._writer.execute("COMMIT")
+                self.on_commit((time.monotonic() - began) * 1000)
             except BaseException:
                 if self._writer.in_transaction:
                     await self._writer.execute("ROLLBACK")
