@@ -47,6 +47,7 @@ IMPURE = frozenset(
 OWNERS = {
     "apscheduler": {"heartbeat"},
     "aiosqlite": {"ledger/sqlite"},
+    "asyncpg": {"ledger/postgres"},
     "sqlite3": {"ledger/sqlite"},
     "apprise": {"channels"},
     "aiohttp": {"telecomx", "simulator/server", "simulator/odd", "terminal"},

@@ -89,7 +89,7 @@ async def health(options: Options) -> int:
 
 
 async def _health(url: str) -> _Health:
-    if not daemon_runs(url):
+    if not await daemon_runs(url):
         return _Health(DaemonView(running=False), "no daemon runs on this store; start one: vmwatch run")
     ledger = await Ledger.look(url)
     try:

@@ -136,6 +136,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
 
 async def migrate(transaction: Transaction, serial: str) -> None:
     """Bring the schema to this version's, in one transaction. Raises LedgerError if it is newer than that."""
+    await transaction.alone()
     await transaction.run("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
     rows = await transaction.all("SELECT version FROM schema_version")
     version = rows[0][0] if rows else 0
