@@ -26,6 +26,7 @@ from vmwatch.ledger.migrations import migrate
 from vmwatch.ledger.outbox import ChannelView, Outbox, Owed
 from vmwatch.ledger.sqlite import SqliteEngine, lock_is_held
 from vmwatch.models import Duration, Instant, Standing
+from vmwatch.settings import is_shared
 
 if TYPE_CHECKING:
     from vmwatch.ledger.postgres import PostgresEngine
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["ChannelView", "DaemonView", "Ledger", "MessageView", "Owed", "QuietNote", "daemon_runs", "path_of"]
 
 _SQLITE = "sqlite:///"
-_POSTGRES = ("postgresql://", "postgres://")
 
 _SALT = "SELECT value FROM meta WHERE key = 'salt'"
 _KEEP_SALT = "INSERT INTO meta (key, value) VALUES ('salt', :salt)"
@@ -203,7 +203,7 @@ async def prepare(transaction: Transaction, serial: str = SqliteEngine.serial) -
 
 async def daemon_runs(url: str) -> bool:
     """Whether a daemon holds the store, without opening it where that can be told so. Raises LedgerError."""
-    if not url.startswith(_POSTGRES):
+    if not is_shared(url):
         return lock_is_held(path_of(url))
     engine = await _engine(url, create=None)
     try:
@@ -214,7 +214,7 @@ async def daemon_runs(url: str) -> bool:
 
 def path_of(url: str) -> Path:
     """The file that `sqlite:////absolute/path` names. Raises LedgerError, without the URL: it may hold a password."""
-    if url.startswith(_POSTGRES):
+    if is_shared(url):
         raise LedgerError("the store is a PostgreSQL database: this is for SQLite's files; use pg_dump and pg_restore")
     if not url.startswith(_SQLITE + "/"):
         raise LedgerError("store.url: must be like sqlite:///FILE or postgresql://HOST/DATABASE")
@@ -223,7 +223,7 @@ def path_of(url: str) -> Path:
 
 async def _engine(url: str, *, create: bool | None) -> Engine:
     """The engine for a store; `create` None: only to be read."""
-    if url.startswith(_POSTGRES):
+    if is_shared(url):
         engine = _postgres()
         return await (engine.look(url) if create is None else engine.open(url, create=create))
     path = path_of(url)
