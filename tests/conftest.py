@@ -8,7 +8,7 @@ from pathlib import Path
 
 import postgres
 import pytest
-from ledgers import FilePlace, Place, adopted, opened, postgres_place
+from ledgers import FilePlace, Place, PostgresPlace, adopted, opened, postgres_place
 
 from vmwatch.ledger import Ledger
 
@@ -43,6 +43,13 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield FilePlace(tmp_path / "vmwatch.db")
         return
     async with postgres_place(request.getfixturevalue("server")) as place:
+        yield place
+
+
+@pytest.fixture
+async def shared(server: postgres.Server) -> AsyncIterator[PostgresPlace]:
+    """An empty schema of a real PostgreSQL, which several processes may share."""
+    async with postgres_place(server) as place:
         yield place
 
 

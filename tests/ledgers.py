@@ -10,9 +10,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import asyncpg
 import postgres
+import pytest
 from values import EVERYONE, NOW, NUMBER, mailbox, rules, standing
 
 from vmwatch import decide
@@ -108,6 +110,14 @@ class PostgresPlace:
         await self.connection.execute("UPDATE line SET label = 'Elsewhere'")
         yield
         await self.connection.execute("ROLLBACK")
+
+
+def over_tcp(shared: PostgresPlace, server: postgres.Server, place: str | None = None, password: str = "") -> str:
+    """The same schema, with a password; by default the right one."""
+    if server.tcp is None:
+        pytest.skip("the server of $VMWATCH_TEST_POSTGRES is not ours to ask for a password")
+    query = next(part for part in urlsplit(shared.url).query.split("&") if part.startswith("search_path"))
+    return f"postgresql://vmwatch:{password or postgres.PASSWORD}@{place or server.tcp}/postgres?{query}"
 
 
 _SCHEMAS = (f"t{os.getpid()}_{number}" for number in itertools.count())

@@ -8,12 +8,11 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from ledgers import LEASE, PostgresPlace, adopted, begun, claimed, line, opened, owe, postgres_place
-from postgres import PASSWORD, Server
+from ledgers import LEASE, PostgresPlace, adopted, begun, claimed, line, opened, over_tcp, owe
+from postgres import Server
 from values import NOW, NUMBER, OTHER, alert, rules, standing, trusted
 
 from vmwatch import decide
@@ -23,13 +22,6 @@ from vmwatch.ledger.engine import Transaction
 from vmwatch.ledger.lines import _DUE
 from vmwatch.ledger.postgres import spoken
 from vmwatch.models import HOUR, Moment
-
-
-@pytest.fixture
-async def shared(server: Server) -> AsyncIterator[PostgresPlace]:
-    """An empty schema."""
-    async with postgres_place(server) as place:
-        yield place
 
 
 @asynccontextmanager
@@ -253,13 +245,6 @@ async def swallowing_proxy(server: Server) -> AsyncIterator[tuple[str, asyncio.E
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def over_tcp(shared: PostgresPlace, server: Server, place: str | None = None, password: str = PASSWORD) -> str:
-    if server.tcp is None:
-        pytest.skip("the server of $VMWATCH_TEST_POSTGRES is not ours to ask for a password")
-    query = next(part for part in urlsplit(shared.url).query.split("&") if part.startswith("search_path"))
-    return f"postgresql://vmwatch:{password}@{place or server.tcp}/postgres?{query}"
 
 
 async def test_a_database_that_is_cut_off_is_told_in_time_and_used_again_when_it_is_back(

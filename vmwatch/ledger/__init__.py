@@ -108,16 +108,22 @@ class Ledger:
         """What the last transaction failed with; None once another one was committed."""
         return self._engine.trouble
 
+    @property
+    def shared(self) -> bool:
+        """Whether other daemons may poll the same lines."""
+        return self._engine.shared
+
     async def become_daemon(self, version: str, now: Instant) -> None:
         """Be the store's daemon until `close`. Raises LedgerError if another one is, on a store that takes but one.
 
-        Where there may be others, the claims of one that died end with their leases.
+        Where there may be others, the claims of one that died end with their leases: whose session is broken may
+        be alive.
         """
-        others_are_dead = await self._engine.become_daemon(self._me)
+        await self._engine.become_daemon(self._me)
 
         async def work(transaction: Transaction) -> None:
             await transaction.alone()
-            if others_are_dead:
+            if not self.shared:
                 await _lines.drop_dead_claims(transaction)
                 await _outbox.drop_dead_claims(transaction)
             await transaction.run(_NO_DAEMON)

@@ -42,6 +42,8 @@ class Engine(Protocol):
     """What the last transaction failed with; None once another one was committed."""
     place: str
     """Where the store is, for sentences: without a secret."""
+    shared: bool
+    """Whether several daemons may have the store."""
     serial: str
     """How a table's rows are numbered by the database."""
 
@@ -54,8 +56,8 @@ class Engine(Protocol):
     def hurry(self) -> None:
         """The process is about to end: wait for nobody any more, and fail at once where that would be needed."""
 
-    async def become_daemon(self, me: str) -> bool:
-        """Be seen as a daemon until `close`; whether it is certain that no other one is alive. Raises LedgerError."""
+    async def become_daemon(self, me: str) -> None:
+        """Be seen as a daemon until `close`. Raises LedgerError, also if another one is and the store is not shared."""
 
     async def daemon_runs(self) -> bool:
         """Whether some process is seen as the store's daemon. Raises LedgerError."""

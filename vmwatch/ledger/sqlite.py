@@ -36,6 +36,7 @@ LOCK_TRIES = 10
 
 
 class SqliteEngine:
+    shared = False
     serial = "INTEGER PRIMARY KEY AUTOINCREMENT"
 
     def __init__(self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
@@ -144,13 +145,13 @@ class SqliteEngine:
             os.close(self._daemon_lock)
             self._daemon_lock = None
 
-    async def become_daemon(self, me: str) -> bool:
+    async def become_daemon(self, me: str) -> None:
         """Hold the store as its only daemon until `close`. Raises LedgerError if another one does."""
         for attempt in range(LOCK_TRIES):
             with _told(self._path):
                 self._daemon_lock = place.try_lock(place.lock_of(self._path))
             if self._daemon_lock is not None:
-                return True
+                return
             await asyncio.sleep(0.01 * attempt)
         raise LedgerError(f"{self._path}: the store is in use by another vmwatch daemon; stop that one first")
 
