@@ -22,7 +22,7 @@ from vmwatch.errors import ConfigError
 from vmwatch.redaction import SECRET
 from vmwatch.settings import Settings, Store, is_shared, passwords_of
 
-__all__ = ["Loaded", "ObjectToUrl", "channels_alone", "find", "load", "load_store", "redacted"]
+__all__ = ["Loaded", "ObjectToUrl", "absolute", "channels_alone", "find", "load", "load_store", "redacted"]
 
 _UNNAMED = (Path("config.toml"), Path("/etc/vmwatch/config.toml"))
 _SQLITE = "sqlite:///"
@@ -106,7 +106,7 @@ def load(path: Path, environ: Mapping[str, str], object_to_url: ObjectToUrl) -> 
     return Loaded(
         settings=settings,
         path=path,
-        store_url=_absolute(settings.store.url.get_secret_value(), path, environ),
+        store_url=absolute(settings.store.url.get_secret_value(), path, environ),
         warnings=tuple(unwise(gathered, settings)),
         secrets=frozenset(_secrets(settings)),
     )
@@ -115,7 +115,7 @@ def load(path: Path, environ: Mapping[str, str], object_to_url: ObjectToUrl) -> 
 def load_store(path: Path, environ: Mapping[str, str]) -> str:
     """The store's URL with an absolute path, without asking for PINs or channels. Raises ConfigError."""
     alone = judge(gather(path, environ, only="store"), _StoreAlone, iter(()))
-    return _absolute(alone.store.url.get_secret_value(), path, environ)
+    return absolute(alone.store.url.get_secret_value(), path, environ)
 
 
 def channels_alone(environ: Mapping[str, str]) -> dict[str, str]:
@@ -145,8 +145,8 @@ def _secrets(settings: Settings) -> Iterator[str]:
     yield from passwords_of(settings.store.url.get_secret_value())
 
 
-def _absolute(url: str, config: Path, environ: Mapping[str, str]) -> str:
-    """As it is, where it names no file.
+def absolute(url: str, config: Path, environ: Mapping[str, str]) -> str:
+    """A store's URL with an absolute path; as it is, where it names no file.
 
     A relative file lies in the state directory that systemd gives (the first, of several), else beside `config`.
     """

@@ -80,7 +80,7 @@ class Ledger:
 
         `role` begins the name this process claims rows under. Raises LedgerError with a sentence.
         """
-        engine = await _engine(url, create=create)
+        engine = await engine_of(url, create=create)
         me = f"{role}-{os.getpid()}-{secrets.token_hex(4)}"
         try:
             return cls(engine, me, await engine.write(partial(prepare, serial=engine.serial)))
@@ -94,7 +94,7 @@ class Ledger:
     @classmethod
     async def look(cls, url: str) -> Ledger:
         """Open a store that is there only to be read: not a byte of it is written. Raises LedgerError."""
-        return cls(await _engine(url, create=None), "nobody", b"")
+        return cls(await engine_of(url, create=None), "nobody", b"")
 
     def hurry(self) -> None:
         """From here on nothing waits for another process that holds the store: it fails at once instead."""
@@ -211,7 +211,7 @@ async def daemon_runs(url: str) -> bool:
     """Whether a daemon holds the store, without opening it where that can be told so. Raises LedgerError."""
     if not is_shared(url):
         return lock_is_held(path_of(url))
-    engine = await _engine(url, create=None)
+    engine = await engine_of(url, create=None)
     try:
         return await engine.daemon_runs()
     finally:
@@ -227,7 +227,7 @@ def path_of(url: str) -> Path:
     return Path(url.removeprefix(_SQLITE))
 
 
-async def _engine(url: str, *, create: bool | None) -> Engine:
+async def engine_of(url: str, *, create: bool | None) -> Engine:
     """The engine for a store; `create` None: only to be read."""
     if is_shared(url):
         engine = _postgres()
