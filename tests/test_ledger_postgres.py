@@ -137,6 +137,19 @@ async def test_processes_that_start_at_once_make_the_schema_once(shared: Postgre
         assert await shared.rows("SELECT version FROM line") == [(0,)]
 
 
+async def test_a_configuration_waits_for_what_another_process_is_changing_and_goes_by_it(shared: PostgresPlace) -> None:
+    async with opened(shared) as ledger:
+        await adopted(ledger)
+        async with shared.connection.transaction():
+            await shared.rows("UPDATE line SET failures = 7, version = version + 1")
+            merging = asyncio.create_task(
+                ledger.configure(lambda known: {NUMBER: replace(known[NUMBER], label="New")}, ["phone"], NOW)
+            )
+            await asyncio.sleep(0.1)
+        await merging
+        assert await shared.rows("SELECT failures, label, version FROM line") == [(7, "New", 2)]
+
+
 async def test_transactions_that_wait_for_each_other_are_begun_anew(shared: PostgresPlace) -> None:
     async with opened(shared) as one, opened(shared) as two:
         await adopted(one, standing(), standing(number=OTHER, name="work"))
