@@ -49,6 +49,8 @@ async def reloaded(world: World, daemon: Running) -> None:
 async def test_a_wrong_pin_costs_one_login_however_often_vmwatch_starts(world: World) -> None:
     world.line("home", told=WRONG_PIN)
     world.line("office")
+    # Killed again and again before it could note what it heard, even a PIN that works is tried more seldom.
+    world.config["polling"]["error_backoff"] = {"initial": "1s", "max": "1s"}
     async with world.running():
         await until(world.state_is("home", "rejected", "pin_rejected"))
     for number in [signal.SIGKILL] * 8 + [signal.SIGTERM] * 2:

@@ -143,7 +143,7 @@ def test_both_units_have_the_same_sandbox() -> None:
         "TimeoutStopSec=30",
         "Restart=on-failure",
         "RestartSec=60",
-        "RestartPreventExitStatus=64 77 78 243",
+        "RestartPreventExitStatus=2 64 77 78 243",
         "StartLimitIntervalSec=30min",
         "StartLimitBurst=5",
         "DynamicUser=yes",

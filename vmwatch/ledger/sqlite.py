@@ -189,16 +189,14 @@ class _SqliteTransaction:
     async def all(self, sql: str, **parameters: Any) -> list[Row]:
         return list(await self._connection.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
 
+    # Each call is a turn of the connection's thread, closing a cursor too: one that returned no rows holds nothing.
+
     async def run(self, sql: str, **parameters: Any) -> int:
-        async with self._connection.execute(sql, parameters) as cursor:
-            return cursor.rowcount
+        return (await self._connection.execute(sql, parameters)).rowcount
 
     async def many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> int:
         rows = list(rows)
-        if not rows:
-            return 0  # Each call of the connection is a turn of its thread.
-        async with self._connection.executemany(sql, rows) as cursor:
-            return cursor.rowcount
+        return (await self._connection.executemany(sql, rows)).rowcount if rows else 0
 
 
 def lock_is_held(path: Path) -> bool:

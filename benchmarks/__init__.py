@@ -1,0 +1,1 @@
+"""What vmwatch costs, measured: `python -m benchmarks.poll_cost` and its neighbours. Results: docs/performance.md."""

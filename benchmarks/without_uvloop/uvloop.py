@@ -1,0 +1,3 @@
+"""Put before the real one on the path where vmwatch is to be measured without it."""
+
+raise ImportError

@@ -1,0 +1,156 @@
+"""What a quiet life costs, counted: commits, statements, parses. Seconds are measured in benchmarks/, not here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import sys
+import types
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from world import Bench, bench_in, number_of, settings_of
+
+from vmwatch import cli, reading
+from vmwatch.models import MINUTE
+from vmwatch.simulator import Simulator
+
+CHANNELS = {"phone": "json://127.0.0.1:9/phone"}
+LINES = 8
+
+
+@pytest.fixture
+async def operator() -> AsyncIterator[Simulator]:
+    async with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def bench(operator: Simulator, tmp_path: Path) -> AsyncIterator[Bench]:
+    """Lines that were read once, each with a message: from here on all is quiet."""
+    async with bench_in(tmp_path, settings_of(operator, CHANNELS, LINES, polling={"first_poll": "silent"})) as bench:
+        for place in range(LINES):
+            operator.leave(number_of(place))
+        await bench.poll()
+        yield bench
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every statement that SQLite is given from here on, by whatever connection is opened from here on."""
+    given: list[str] = []
+    connect = sqlite3.connect
+
+    def watched(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.set_trace_callback(lambda statement: given.append(" ".join(statement.split())))
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    return given
+
+
+@contextlib.contextmanager
+def parses() -> Iterator[list[str]]:
+    """The bodies that are read meanwhile."""
+    read: list[str] = []
+
+    def watch(frame: types.FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is reading.mailbox.__code__:
+            read.append(frame.f_code.co_name)
+
+    sys.setprofile(watch)
+    try:
+        yield read
+    finally:
+        sys.setprofile(None)
+
+
+def count(statements: list[str], beginning: str) -> int:
+    return sum(statement.startswith(beginning) for statement in statements)
+
+
+async def test_an_answer_that_is_the_last_one_again_is_not_parsed(operator: Simulator, bench: Bench) -> None:
+    with parses() as read:
+        for _ in range(3):
+            assert await bench.poll(MINUTE) == LINES
+        assert read == []
+        operator.leave(number_of(0))
+        await bench.poll(MINUTE)
+        assert len(read) == 1
+
+
+async def test_a_heartbeat_with_quiet_lines_due_makes_one_commit(statements: list[str], bench: Bench) -> None:
+    for _ in range(3):
+        statements.clear()
+        assert await bench.poll(MINUTE) == LINES
+        assert count(statements, "COMMIT") == 1
+
+
+async def test_a_heartbeat_with_nothing_due_writes_nothing(statements: list[str], bench: Bench) -> None:
+    await bench.poll(MINUTE)
+    statements.clear()
+    for _ in range(30):
+        assert await bench.poll() == 0
+        await bench.deliver()
+    assert [statement for statement in statements if not statement.startswith("SELECT")] == []
+
+
+async def test_a_heartbeat_with_nothing_due_looks_four_times(statements: list[str], bench: Bench) -> None:
+    """Whether the operator blocks us, which lines of either kind are due, and which channels."""
+    statements.clear()
+    assert await bench.poll() == 0
+    await bench.deliver()
+    assert len(statements) == 4
+
+
+async def test_a_claim_takes_one_statement_a_line_and_a_note_another(statements: list[str], bench: Bench) -> None:
+    await bench.poll(MINUTE)
+    statements.clear()
+    assert await bench.poll(MINUTE) == LINES
+    written = [statement for statement in statements if not statement.startswith("SELECT")]
+    assert count(written, "UPDATE line SET attempt_at = NULL") == LINES
+    assert count(written, "UPDATE line SET attempt_at = 1") == LINES
+    assert len(written) == 2 * LINES + len(("BEGIN", "COMMIT"))
+
+
+async def test_what_was_claimed_is_not_read_again(statements: list[str], bench: Bench) -> None:
+    statements.clear()
+    assert await bench.poll(MINUTE) == LINES
+    assert count(statements, "SELECT") == 3
+
+
+async def test_due_lines_are_found_by_their_index(bench: Bench) -> None:
+    with contextlib.closing(sqlite3.connect(bench.folder / "vmwatch.db")) as connection:
+        (plan,) = connection.execute(
+            "EXPLAIN QUERY PLAN SELECT * FROM line WHERE next_poll_at <= 1 AND (state = 'ok') = 1 "
+            "ORDER BY next_poll_at LIMIT 9"
+        ).fetchall()
+    assert "USING INDEX line_due" in plan[3]
+
+
+async def test_a_round_is_begun_again_only_when_half_of_the_room_is_free(operator: Simulator, tmp_path: Path) -> None:
+    """A round costs as much as many polls do: a bell for every poll that ends would make one of each."""
+    rung: list[int] = []
+    settings = settings_of(operator, CHANNELS, 12, operator={"concurrency": 4})
+    async with bench_in(tmp_path, settings, ring=lambda: rung.append(1)) as bench:
+        while await bench.poll():
+            pass
+        rung.clear()
+        bench.clock.ahead += MINUTE
+        assert await bench.poller.round() == 4
+        await bench.poller.idle()
+        assert len(rung) == 3
+
+
+@pytest.mark.parametrize(("there", "expected"), [(True, asyncio.SelectorEventLoop), (False, None)])
+def test_the_faster_event_loop_is_used_where_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch, there: bool, expected: Callable[[], object] | None
+) -> None:
+    """Any module of that name will do: uvloop itself is no part of the tests."""
+    stand_in = types.SimpleNamespace(new_event_loop=asyncio.SelectorEventLoop) if there else None
+    monkeypatch.setitem(sys.modules, "uvloop", stand_in)  # type: ignore[arg-type]
+    assert cli._fast_loop() is expected
