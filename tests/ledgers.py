@@ -129,6 +129,8 @@ async def postgres_place(server: postgres.Server) -> AsyncIterator[PostgresPlace
     url = server.schema(schema)
     connection = await asyncpg.connect(url)
     try:
+        if server.tcp is None:  # one that is not ours serves all of pytest's processes: they take turns
+            await connection.execute("SELECT pg_advisory_lock(1986884981)")
         await connection.execute(f"CREATE SCHEMA {schema}")
         yield PostgresPlace(url, connection)
     finally:
