@@ -1,14 +1,33 @@
-"""Fixtures that several tests share: the real ledger on a real file."""
+"""Fixtures that several tests share: the real ledger on a real file, and for its own tests on a real PostgreSQL too."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import inspect
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import postgres
 import pytest
-from ledgers import adopted, opened
+from ledgers import FilePlace, Place, PostgresPlace, adopted, opened, postgres_place
 
 from vmwatch.ledger import Ledger
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The ledger's tests run on both engines, those of the store's file aside."""
+    of_the_ledger = metafunc.module.__name__.startswith("test_ledger_")
+    if of_the_ledger and "place" in metafunc.fixturenames and "store" not in _asked_for(metafunc.function):
+        metafunc.parametrize("place", ["sqlite", "postgres"], indirect=True)
+
+
+def _asked_for(function: object) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[postgres.Server]:
+    with postgres.running() as server:
+        yield server
 
 
 @pytest.fixture
@@ -18,8 +37,25 @@ def store(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def ledger(store: Path) -> AsyncIterator[Ledger]:
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+    """Where the ledger is: a file, unless the test is to run on PostgreSQL."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield FilePlace(tmp_path / "vmwatch.db")
+        return
+    async with postgres_place(request.getfixturevalue("server")) as place:
+        yield place
+
+
+@pytest.fixture
+async def shared(server: postgres.Server) -> AsyncIterator[PostgresPlace]:
+    """An empty schema of a real PostgreSQL, which several processes may share."""
+    async with postgres_place(server) as place:
+        yield place
+
+
+@pytest.fixture
+async def ledger(place: Place) -> AsyncIterator[Ledger]:
     """A ledger with one line that was never read, and two channels."""
-    async with opened(store) as ledger:
+    async with opened(place) as ledger:
         await adopted(ledger)
         yield ledger

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import urlsplit
 
+import asyncpg
+import postgres
+import pytest
 from values import EVERYONE, NOW, NUMBER, mailbox, rules, standing
 
 from vmwatch import decide
@@ -37,9 +44,104 @@ PENDING, DEAD, WITHDRAWN = DeliveryState.PENDING, DeliveryState.DEAD, DeliverySt
 FAILING = ChannelState.FAILING
 
 
+class Place(Protocol):
+    """Where a ledger is, as a stranger sees it."""
+
+    @property
+    def url(self) -> str: ...
+
+    async def rows(self, sql: str) -> list[tuple[Any, ...]]: ...
+
+    async def commits(self) -> int: ...
+
+    async def content(self) -> bytes:
+        """All that is kept there."""
+
+    def locked(self) -> AbstractAsyncContextManager[None]:
+        """Another process has changed every line's label, and not committed yet; it never does."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlace:
+    path: Path
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    async def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return rows(self.path, sql)
+
+    async def commits(self) -> int:
+        return commits(self.path)
+
+    async def content(self) -> bytes:
+        return b"".join(path.read_bytes() for path in self.path.parent.iterdir())
+
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("UPDATE line SET label = 'Elsewhere'")
+            yield
+            other.execute("ROLLBACK")
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresPlace:
+    url: str
+    connection: asyncpg.Connection[Any]
+
+    async def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in await self.connection.fetch(sql)]
+
+    async def commits(self) -> int:
+        """Transactions that wrote, of the whole server: nobody else uses it."""
+        ((count,),) = await self.rows("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        return int(count)
+
+    async def content(self) -> bytes:
+        tables = await self.rows("SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema")
+        return repr([await self.rows(f"SELECT * FROM {table}") for (table,) in tables]).encode()
+
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
+        await self.connection.execute("BEGIN")
+        await self.connection.execute("UPDATE line SET label = 'Elsewhere'")
+        yield
+        await self.connection.execute("ROLLBACK")
+
+
+def over_tcp(shared: PostgresPlace, server: postgres.Server, place: str | None = None, password: str = "") -> str:
+    """The same schema, with a password; by default the right one."""
+    if server.tcp is None:
+        pytest.skip("the server of $VMWATCH_TEST_POSTGRES is not ours to ask for a password")
+    query = next(part for part in urlsplit(shared.url).query.split("&") if part.startswith("search_path"))
+    return f"postgresql://vmwatch:{password or postgres.PASSWORD}@{place or server.tcp}/postgres?{query}"
+
+
+_SCHEMAS = (f"t{os.getpid()}_{number}" for number in itertools.count())
+
+
 @asynccontextmanager
-async def opened(store: Path, *, create: bool = True, role: str = "verb") -> AsyncIterator[Ledger]:
-    ledger = await Ledger.open(f"sqlite:///{store}", create=create, role=role)
+async def postgres_place(server: postgres.Server) -> AsyncIterator[PostgresPlace]:
+    schema = next(_SCHEMAS)
+    url = server.schema(schema)
+    connection = await asyncpg.connect(url)
+    try:
+        if server.tcp is None:  # one that is not ours serves all of pytest's processes: they take turns
+            await connection.execute("SELECT pg_advisory_lock(1986884981)")
+        await connection.execute(f"CREATE SCHEMA {schema}")
+        yield PostgresPlace(url, connection)
+    finally:
+        await connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+        await connection.close()
+
+
+@asynccontextmanager
+async def opened(store: Path | Place, *, create: bool = True, role: str = "verb") -> AsyncIterator[Ledger]:
+    url = f"sqlite:///{store}" if isinstance(store, Path) else store.url
+    ledger = await Ledger.open(url, create=create, role=role)
     try:
         yield ledger
     finally:

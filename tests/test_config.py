@@ -20,6 +20,7 @@ from vmwatch import config
 from vmwatch.config import Loaded, shape
 from vmwatch.errors import ConfigError
 from vmwatch.models import DAY, HOUR, MINUTE, SECOND
+from vmwatch.redaction import Redaction
 from vmwatch.settings import LONGEST, Settings, duration, spelled
 
 GOOD = '[lines.home]\nnumber = "+4571919998"\npin = "8352"\n[channels.phone]\nurl = "ntfys://hidden-topic"\n'
@@ -201,6 +202,23 @@ def test_a_file_that_does_not_count_is_not_read(tmp_path: Path) -> None:
 def test_the_stores_url_can_lie_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "store.url").write_text("sqlite:////var/lib/a.db\n")
     assert loaded(tmp_path, f'{GOOD}[store]\nurl_file = "store.url"').store_url == "sqlite:////var/lib/a.db"
+
+
+POSTGRES = "postgresql://vmwatch:h%40rd%2Fword@db.example.com/vmwatch?passfile=/etc/p"
+
+
+@pytest.mark.parametrize("given", [POSTGRES, POSTGRES.replace("postgresql:", "postgres:")])
+def test_a_shared_stores_url_is_taken_as_it_is_and_is_a_secret(tmp_path: Path, given: str) -> None:
+    (tmp_path / "store.url").write_text(f"{given}\n")
+    found = loaded(tmp_path, f'{GOOD}[store]\nurl_file = "store.url"', {"STATE_DIRECTORY": "/var/lib/vmwatch"})
+    assert found.store_url == config.load_store(tmp_path / "config.toml", {}) == given
+    assert (found.store_shown, config.redacted(found)["store"]["url"]) == ("<secret>", "<secret>")
+    assert {"h%40rd%2Fword", "h@rd/word"} <= found.secrets
+    for text in (repr(found), repr(found.settings), str(found.settings), json.dumps(config.redacted(found))):
+        assert "rd%2Fword" not in text
+    log = Redaction(found.secrets, found.names)
+    assert log(f"cannot connect to {given}, password h@rd/word").count("<secret>") == 2
+    assert log("vmwatch: the database db.example.com/vmwatch") == "vmwatch: the database db.example.com/vmwatch"
 
 
 # What is accepted.

@@ -363,15 +363,34 @@ REFUSED: list[tuple[str, str, list[str]]] = [
         ["7: delivery.retry.give_up_after: must be at least 1ms"],
     ),
     (
-        "PostgreSQL",
+        "PostgreSQL without a database",
         f'{GOOD}[store]\nurl = "postgresql://u:hidden@db.example.com"',
-        ['7: store.url: this version has SQLite only: "sqlite:///vmwatch.db"'],
+        ['7: store.url: must name a database, like "postgresql://db.example.com/vmwatch"'],
     ),
-    ("a path for a store", f'{GOOD}[store]\nurl = "vmwatch.db"', ['7: store.url: must be like "sqlite:///vmwatch.db"']),
+    (
+        "a bare @ in PostgreSQL's password",
+        f'{GOOD}[store]\nurl = "postgresql://u:hid@den@db.example.com/vmwatch"',
+        ['7: store.url: has special characters in its password: write "@" as %40, "/" as %2F, "?" as %3F, "#" as %23'],
+    ),
+    (
+        "a bare / in PostgreSQL's password",
+        f'{GOOD}[store]\nurl = "postgresql://u:hid/den@db.example.com/vmwatch"',
+        ['7: store.url: has special characters in its password: write "@" as %40, "/" as %2F, "?" as %3F, "#" as %23'],
+    ),
+    (
+        "another kind of database",
+        f'{GOOD}[store]\nurl = "mysql://u:hidden@db.example.com/vmwatch"',
+        ['7: store.url: must be like "sqlite:///vmwatch.db" or "postgresql://db.example.com/vmwatch"'],
+    ),
+    (
+        "a path for a store",
+        f'{GOOD}[store]\nurl = "vmwatch.db"',
+        ['7: store.url: must be like "sqlite:///vmwatch.db" or "postgresql://db.example.com/vmwatch"'],
+    ),
     (
         "two slashes",
         f'{GOOD}[store]\nurl = "sqlite://vmwatch.db"',
-        ['7: store.url: must be like "sqlite:///vmwatch.db"'],
+        ['7: store.url: must be like "sqlite:///vmwatch.db" or "postgresql://db.example.com/vmwatch"'],
     ),
     ("a store without a file", f'{GOOD}[store]\nurl = "sqlite:///"', ["7: store.url: must name a file"]),
     ("a store in a folder", f'{GOOD}[store]\nurl = "sqlite:////var/lib/"', ["7: store.url: must name a file"]),

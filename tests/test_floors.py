@@ -49,6 +49,7 @@ IMPURE = frozenset(
 OWNERS = {
     "apscheduler": {"heartbeat"},
     "aiosqlite": {"ledger/sqlite"},
+    "asyncpg": {"ledger/postgres"},
     "sqlite3": {"ledger/sqlite"},
     "apprise": {"channels"},
     "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener"},

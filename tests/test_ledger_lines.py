@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,17 +10,16 @@ from ledgers import (
     LEASE,
     PENDING,
     WITHDRAWN,
+    Place,
     adopted,
     attempted,
     begun,
     claimed,
-    commits,
     decided,
     line,
     opened,
     outbox,
     polled,
-    rows,
     states,
 )
 from ledgers import SENT as ARRIVED
@@ -57,7 +55,7 @@ from vmwatch.models import (
 )
 from vmwatch.settings import Settings
 
-ALL = -1
+ALL = 10**9
 
 
 async def due(ledger: Ledger, *, settled: bool = False, most: int = ALL, now: int = NOW) -> list[str]:
@@ -99,14 +97,15 @@ async def test_a_line_that_comes_back_is_as_it_was_left(ledger: Ledger) -> None:
     assert await ledger.lines.known(NUMBER) == remembered("a")
 
 
-async def test_a_changed_pin_is_noticed_and_the_pin_itself_is_nowhere(ledger: Ledger, store: Path) -> None:
+async def test_a_changed_pin_is_noticed_and_the_pin_itself_is_nowhere(ledger: Ledger, place: Place) -> None:
     await adopt(ledger, configuration(pin="83529461"), NOW)
     await polled(ledger)
     await adopt(ledger, configuration(pin="94618352"), NOW)
     assert not (await line(ledger)).trusted
-    content = b"".join(path.read_bytes() for path in store.parent.iterdir())
+    content = await place.content()
     assert b"83529461" not in content
     assert b"94618352" not in content
+    assert b"+4571919998" in content
 
 
 def configuration(number: str = NUMBER, pin: str = "0123") -> Settings:
@@ -162,8 +161,8 @@ async def test_a_claim_is_written_down_and_names_the_attempt(ledger: Ledger) -> 
     assert (won.attempt_at, won.claimed_until, won.last_poll_at, won.version) == (NOW, NOW + LEASE, NOW, 1)
 
 
-async def test_a_process_sees_its_own_claims_and_others_do_not_until_they_end(store: Path) -> None:
-    async with opened(store) as mine, opened(store) as other:
+async def test_a_process_sees_its_own_claims_and_others_do_not_until_they_end(place: Place) -> None:
+    async with opened(place) as mine, opened(place) as other:
         await adopted(mine)
         await begun(mine)
         # Its own are due again by their time alone: the process knows itself what it has under way.
@@ -173,8 +172,8 @@ async def test_a_process_sees_its_own_claims_and_others_do_not_until_they_end(st
         assert await due(other, now=NOW + LEASE) == ["home"]
 
 
-async def test_of_two_processes_one_wins_a_line(store: Path) -> None:
-    async with opened(store) as one, opened(store) as two:
+async def test_of_two_processes_one_wins_a_line(place: Place) -> None:
+    async with opened(place) as one, opened(place) as two:
         await adopted(one, standing(), standing(number=OTHER, name="work"))
         both = [await one.lines.due(NOW, settled=False, most=ALL), await two.lines.due(NOW, settled=False, most=ALL)]
         claims = [[decide.claimed(due, Moment(NOW), rules(), LEASE) for due in seen] for seen in both]
@@ -197,16 +196,16 @@ async def test_claims_of_one_instant_are_told_apart(ledger: Ledger) -> None:
     assert [won.name for won in await begun(ledger, OTHER)] == ["work"]
 
 
-async def test_quiet_notes_go_along_with_the_next_claims_in_one_commit(ledger: Ledger, store: Path) -> None:
+async def test_quiet_notes_go_along_with_the_next_claims_in_one_commit(ledger: Ledger, place: Place) -> None:
     numbers = [f"+457191{n:04}" for n in range(50)]
     await adopted(ledger, *(trusted(number=number, name=f"l{number[1:]}") for number in numbers))
     for number in numbers[:25]:
         await begun(ledger, number)
-    before = commits(store)
+    before = await place.commits()
     notes = [QuietNote(number, NOW, NOW + 7) for number in numbers[:25]]
     claims = [decide.claimed(await line(ledger, n), Moment(NOW + 9), rules(), LEASE) for n in numbers[25:]]
     won = await ledger.lines.claim(claims, notes, NOW + 9)
-    assert commits(store) - before == 1
+    assert await place.commits() - before == 1
     assert len(won) == 25
     noted = await line(ledger, numbers[0])
     assert (noted.attempt_at, noted.last_success_at) == (None, NOW + 7)
@@ -232,10 +231,10 @@ async def test_a_note_of_another_attempt_says_nothing_of_this_one(ledger: Ledger
 # ---- what polls come to ----
 
 
-async def test_a_poll_is_recorded_whole_in_one_commit(ledger: Ledger, store: Path) -> None:
-    before = commits(store)
+async def test_a_poll_is_recorded_whole_in_one_commit(ledger: Ledger, place: Place) -> None:
+    before = await place.commits()
     decision = await polled(ledger, "a", "b")
-    assert commits(store) - before == 1
+    assert await place.commits() - before == 1
     assert await line(ledger) == replace(decision.after, version=1)
     assert await ledger.lines.known(NUMBER) == remembered("a", "b")
     assert [(owed.message, owed.channel, owed.state, owed.next_attempt_at) for owed in await outbox(ledger)] == [
@@ -298,12 +297,12 @@ async def test_messages_are_known_seen_missed_and_left(ledger: Ledger) -> None:
     assert (await ledger.lines.known(NUMBER))["a"].missed == 2
 
 
-async def test_what_the_operator_says_of_a_known_message_is_kept_up_to_date(ledger: Ledger, store: Path) -> None:
+async def test_what_the_operator_says_of_a_known_message_is_kept_up_to_date(ledger: Ledger, place: Place) -> None:
     await polled(ledger, "a")
     answer = mailbox("a")
     played = replace(answer, messages=(replace(answer.messages[0], played=True, box="SAVED"),))
     assert await ledger.lines.record(await decided(ledger, played), NOW)
-    assert rows(store, "SELECT played, box FROM message") == [(1, "SAVED")]
+    assert await place.rows("SELECT played, box FROM message") == [(1, "SAVED")]
 
 
 async def left(ledger: Ledger, *still: str, now: int = NOW + 1) -> None:
@@ -410,18 +409,18 @@ async def test_what_is_in_the_box_and_what_is_owed_is_never_pruned(ledger: Ledge
     assert (await claimed(ledger, "mail")).alert.voicemails[0].id == "a"
 
 
-async def test_what_left_the_box_long_ago_is_forgotten_with_its_alert(ledger: Ledger, store: Path) -> None:
+async def test_what_left_the_box_long_ago_is_forgotten_with_its_alert(ledger: Ledger, place: Place) -> None:
     await polled(ledger, "a", "b")
     await left(ledger, "b", now=NOW + 1)
     assert await ledger.messages.prune(NOW + 1) == 0
     assert await ledger.messages.prune(NOW + 2) == 1
     assert await ledger.lines.known(NUMBER) == remembered("b")
-    assert rows(store, "SELECT COUNT(*) FROM alert") == [(1,)]
+    assert await place.rows("SELECT COUNT(*) FROM alert") == [(1,)]
     assert len(await outbox(ledger)) == 2
 
 
 async def test_alerts_about_lines_are_pruned_when_they_are_old_and_nothing_of_them_is_owed(
-    ledger: Ledger, store: Path
+    ledger: Ledger, place: Place
 ) -> None:
     await ledger.lines.record(await decided(ledger, Trouble(Reason.PIN_LOCKED)), NOW)
     await attempted(ledger, await claimed(ledger), ARRIVED)
@@ -431,4 +430,4 @@ async def test_alerts_about_lines_are_pruned_when_they_are_old_and_nothing_of_th
     await ledger.messages.prune(NOW - 1)
     assert len(await outbox(ledger)) == 1
     await ledger.messages.prune(NOW)
-    assert rows(store, "SELECT COUNT(*) FROM alert") == [(0,)]
+    assert await place.rows("SELECT COUNT(*) FROM alert") == [(0,)]

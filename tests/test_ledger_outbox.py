@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from ledgers import (
@@ -14,10 +13,10 @@ from ledgers import (
     REFUSED,
     UNKNOWN,
     WITHDRAWN,
+    Place,
     adopted,
     attempted,
     claimed,
-    commits,
     opened,
     outbox,
     owe,
@@ -97,8 +96,8 @@ async def test_one_alert_may_be_claimed_alone(ledger: Ledger) -> None:
     assert await ledger.outbox.claim("phone", NOW + 1, LEASE, only_alert=wanted) is None
 
 
-async def test_of_two_processes_one_sends(store: Path) -> None:
-    async with opened(store) as one, opened(store) as two:
+async def test_of_two_processes_one_sends(place: Place) -> None:
+    async with opened(place) as one, opened(place) as two:
         await adopted(one)
         await owe(one, TO_PHONE, 2)
         ids = {(await claimed(one)).id, (await claimed(two)).id}
@@ -134,7 +133,7 @@ async def test_an_attempt_whose_outcome_was_noted_makes_no_repeat_of_the_next(le
 )
 async def test_what_became_of_an_attempt_is_noted_in_one_commit(
     ledger: Ledger,
-    store: Path,
+    place: Place,
     receipt: Receipt,
     state: DeliveryState,
     next_attempt_at: int | None,
@@ -143,9 +142,9 @@ async def test_what_became_of_an_attempt_is_noted_in_one_commit(
 ) -> None:
     await owe(ledger, TO_PHONE)
     delivery = await claimed(ledger)
-    before = commits(store)
+    before = await place.commits()
     await attempted(ledger, delivery, receipt, NOW + 1)
-    assert commits(store) - before == 1
+    assert await place.commits() - before == 1
     (owed,) = await outbox(ledger)
     assert (owed.state, owed.next_attempt_at, owed.sent_at, owed.last_error) == (
         state,

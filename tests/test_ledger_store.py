@@ -8,9 +8,10 @@ import stat
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from ledgers import adopted, begun, claimed, decided, line, opened, outbox, owe, polled, rows, states
+from ledgers import Place, adopted, begun, claimed, decided, line, opened, outbox, owe, polled, states
 from values import NOW, NUMBER, OTHER, alert, judged, mailbox, rejected, standing, trusted, voicemail
 
 from vmwatch.errors import LedgerError
@@ -32,19 +33,20 @@ async def test_the_store_and_all_beside_it_is_for_its_owner_only(store: Path) ->
     assert modes == {"": 0o600, "-wal": 0o600, "-shm": 0o600, ".lock": 0o600}
 
 
-async def test_a_commit_is_on_the_disk_when_it_is_said_to_be(ledger: Ledger) -> None:
-    engine = ledger._engine
-    (mode,) = await engine._writer.execute_fetchall("PRAGMA journal_mode")
-    (synchronous,) = await engine._writer.execute_fetchall("PRAGMA synchronous")
-    assert (tuple(mode), tuple(synchronous)) == (("wal",), (2,))
-
-
-async def test_a_fresh_store_has_the_schema_and_keeps_its_salt(store: Path) -> None:
+async def test_a_commit_is_on_the_disk_when_it_is_said_to_be(store: Path) -> None:
     async with opened(store) as ledger:
+        engine: Any = ledger._engine
+        (mode,) = await engine._writer.execute_fetchall("PRAGMA journal_mode")
+        (synchronous,) = await engine._writer.execute_fetchall("PRAGMA synchronous")
+        assert (tuple(mode), tuple(synchronous)) == (("wal",), (2,))
+
+
+async def test_a_fresh_store_has_the_schema_and_keeps_its_salt(place: Place) -> None:
+    async with opened(place) as ledger:
         salt = ledger.salt
         assert await ledger.lines.standings() == ()
-    assert rows(store, "SELECT version FROM schema_version") == [(len(MIGRATIONS),)]
-    async with opened(store, create=False) as ledger:
+    assert await place.rows("SELECT version FROM schema_version") == [(len(MIGRATIONS),)]
+    async with opened(place, create=False) as ledger:
         assert ledger.salt == salt
     assert len(salt) == 16
 
@@ -54,12 +56,12 @@ async def test_two_stores_have_different_salts(tmp_path: Path) -> None:
         assert a.salt != b.salt
 
 
-async def test_what_was_known_is_known_after_a_restart(store: Path) -> None:
-    async with opened(store) as ledger:
+async def test_what_was_known_is_known_after_a_restart(place: Place) -> None:
+    async with opened(place) as ledger:
         await adopted(ledger)
         await polled(ledger, "a")
         before = await line(ledger), await ledger.lines.known(NUMBER), await ledger.outbox.channels()
-    async with opened(store, create=False) as ledger:
+    async with opened(place, create=False) as ledger:
         assert (await line(ledger), await ledger.lines.known(NUMBER), await ledger.outbox.channels()) == before
 
 
@@ -71,12 +73,15 @@ async def refusal(store: Path, *, create: bool = True) -> str:
     return str(caught.value)
 
 
-async def test_a_newer_store_is_refused_and_left_as_it_is(store: Path) -> None:
-    async with opened(store):
+async def test_a_newer_store_is_refused_and_left_as_it_is(place: Place) -> None:
+    async with opened(place):
         pass
-    rows(store, "UPDATE schema_version SET version = 99")
-    assert f"written by a newer vmwatch (schema 99, this one knows {len(MIGRATIONS)}): upgrade" in await refusal(store)
-    assert rows(store, "SELECT version FROM schema_version") == [(99,)]
+    await place.rows("UPDATE schema_version SET version = 99")
+    with pytest.raises(
+        LedgerError, match=rf"by a newer vmwatch \(schema 99, this one knows {len(MIGRATIONS)}\): upgrade"
+    ):
+        await Ledger.open(place.url, create=True)
+    assert await place.rows("SELECT version FROM schema_version") == [(99,)]
 
 
 @pytest.mark.parametrize(
@@ -116,9 +121,10 @@ async def test_a_place_where_no_file_can_be_is_told(tmp_path: Path) -> None:
     assert "can't be opened: Not a directory" in await refusal(tmp_path / "file" / "vmwatch.db")
 
 
-async def test_another_kind_of_store_is_told_to_be_missing() -> None:
-    with pytest.raises(LedgerError, match="SQLite only"):
-        await Ledger.open("postgresql://operator.example.com/vmwatch", create=True)
+async def test_another_kind_of_store_is_told_not_to_exist_and_its_url_is_not_repeated() -> None:
+    with pytest.raises(LedgerError, match="must be like sqlite:///FILE or postgresql://HOST/DATABASE") as caught:
+        await Ledger.open("mysql://vmwatch:hunter2@db.example.com/vmwatch", create=True)
+    assert "hunter2" not in str(caught.value)
 
 
 # ---- the store's one daemon ----
@@ -136,18 +142,18 @@ async def test_there_is_one_daemon_and_any_number_of_verbs(store: Path) -> None:
         assert await first.daemon() == DaemonView(True, "1.2.3", NOW)
 
 
-async def test_where_a_daemon_ended_another_may_begin(store: Path) -> None:
+async def test_where_a_daemon_ended_another_may_begin(place: Place) -> None:
     for version in ("1", "2"):
-        async with opened(store, role="daemon") as ledger:
+        async with opened(place, role="daemon") as ledger:
             assert await ledger.daemon() == DaemonView(running=False)
             await ledger.become_daemon(version, NOW)
             assert (await ledger.daemon()).version == version
-    async with opened(store) as verb:
+    async with opened(place) as verb:
         assert await verb.daemon() == DaemonView(running=False)
 
 
-async def test_a_verb_that_looks_for_a_daemon_keeps_none_from_starting(store: Path) -> None:
-    async with opened(store, role="daemon") as ledger, opened(store) as verb:
+async def test_a_verb_that_looks_for_a_daemon_keeps_none_from_starting(place: Place) -> None:
+    async with opened(place, role="daemon") as ledger, opened(place) as verb:
         seen = [await verb.daemon() for _ in range(20)]
         await ledger.become_daemon("1", NOW)
         assert {view.running for view in seen} == {False}
@@ -173,8 +179,8 @@ async def test_a_new_daemon_ends_the_claims_of_dead_ones_and_keeps_their_attempt
         assert (await claimed(ledger, now=NOW + 1)).maybe_repeat
 
 
-async def test_a_new_daemon_leaves_the_claims_of_verbs_alone(store: Path) -> None:
-    async with opened(store) as verb, opened(store, role="daemon") as ledger:
+async def test_a_new_daemon_leaves_the_claims_of_verbs_alone(place: Place) -> None:
+    async with opened(place) as verb, opened(place, role="daemon") as ledger:
         await adopted(verb)
         await owe(verb, alert())
         (won,) = await begun(verb)
@@ -190,7 +196,7 @@ async def test_a_new_daemon_leaves_the_claims_of_verbs_alone(store: Path) -> Non
 async def test_fact_alert_and_deliveries_are_kept_together_or_not_at_all(ledger: Ledger) -> None:
     decision = await decided(ledger, mailbox("a", "b"))
     twice = alert(channels=("phone", "mail", "phone"), messages=("b",))  # violates UNIQUE (alert, channel) at the last
-    with pytest.raises(LedgerError, match="UNIQUE"):
+    with pytest.raises(LedgerError, match=r"(?i)unique"):
         await ledger.lines.record(replace(decision, alerts=(*decision.alerts, twice)), NOW)
     assert await line(ledger) == standing()
     assert await ledger.lines.known(NUMBER) == {}
@@ -210,7 +216,7 @@ async def test_a_block_that_another_poll_recorded_first_leaves_nothing_of_the_se
 
 @pytest.mark.parametrize("ticks", range(0, 40, 2))
 async def test_a_transaction_is_not_cut_in_two_by_cancelling_its_caller(
-    ledger: Ledger, store: Path, ticks: int
+    ledger: Ledger, place: Place, ticks: int
 ) -> None:
     decision = await decided(ledger, mailbox("a", "b", "c"), first_poll="each")
     task = asyncio.create_task(ledger.lines.record(decision, NOW))
@@ -220,24 +226,24 @@ async def test_a_transaction_is_not_cut_in_two_by_cancelling_its_caller(
     await asyncio.gather(task, return_exceptions=True)
     await owe(ledger, alert(Kind.TEST, ("phone",)))  # the next transaction is its own
     tables = ("line WHERE state = 'ok'", "message WHERE alert_id > 0", "alert", "delivery")
-    found = [rows(store, f"SELECT COUNT(*) FROM {table}")[0][0] for table in tables]
+    found = [(await place.rows(f"SELECT COUNT(*) FROM {table}"))[0][0] for table in tables]
     assert found in ([1, 3, 4, 7], [0, 0, 1, 1])
     assert ticks == 0 or found[0] == 1  # once begun, it is not only whole but done
 
 
-async def test_what_a_cancelled_caller_began_is_ended_before_the_ledger_closes(store: Path) -> None:
-    async with opened(store) as ledger:
+async def test_what_a_cancelled_caller_began_is_ended_before_the_ledger_closes(place: Place) -> None:
+    async with opened(place) as ledger:
         await adopted(ledger)
         task = asyncio.create_task(ledger.lines.record(await decided(ledger, mailbox("a")), NOW))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         task.cancel()
     assert task.cancelled()
-    assert rows(store, "SELECT id FROM message") == [("a",)]
+    assert await place.rows("SELECT id FROM message") == [("a",)]
 
 
-async def test_fifty_writers_interleave_safely(store: Path) -> None:
-    async with opened(store) as one, opened(store) as two:
+async def test_fifty_writers_interleave_safely(place: Place) -> None:
+    async with opened(place) as one, opened(place) as two:
         await adopted(one)
 
         async def count(ledger: Ledger) -> int:
@@ -252,30 +258,25 @@ async def test_fifty_writers_interleave_safely(store: Path) -> None:
         assert len(await states(one, "phone")) == len(await states(one, "mail")) == 50
 
 
-async def test_two_processes_that_read_before_they_write_wait_for_each_other(store: Path) -> None:
-    async with opened(store) as one, opened(store) as two:
+async def test_two_processes_that_read_before_they_write_wait_for_each_other(place: Place) -> None:
+    async with opened(place) as one, opened(place) as two:
         lines = [standing(number=f"+45719199{number}") for number in range(10, 50)]
         await asyncio.gather(*(adopted(ledger, line) for line, ledger in zip(lines, [one, two] * 20, strict=True)))
-    assert rows(store, "SELECT COUNT(*), SUM(configured) FROM line") == [(40, 1)]
+    assert await place.rows("SELECT COUNT(*), SUM(configured) FROM line") == [(40, 1)]
 
 
-async def test_a_reader_does_not_wait_for_a_writer(ledger: Ledger, store: Path) -> None:
-    with closing(sqlite3.connect(store, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        other.execute("UPDATE line SET label = 'Elsewhere'")
-        async with asyncio.timeout(1):
+async def test_a_reader_does_not_wait_for_a_writer(ledger: Ledger, place: Place) -> None:
+    async with place.locked():
+        async with asyncio.timeout(2):
             assert (await line(ledger)).label == "Home"
-        other.execute("ROLLBACK")
 
 
-async def test_a_writer_waits_for_another_process_s_short_transaction(ledger: Ledger, store: Path) -> None:
-    with closing(sqlite3.connect(store, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        waiting = asyncio.create_task(owe(ledger, alert()))
+async def test_a_writer_waits_for_another_process_s_short_transaction(ledger: Ledger, place: Place) -> None:
+    async with place.locked():
+        waiting = asyncio.create_task(ledger.lines.change(replace(await line(ledger), label="Here")))
         await asyncio.sleep(0.1)
         assert not waiting.done()
-        other.execute("COMMIT")
-        await waiting
+    assert await waiting
 
 
 # ---- the clock ----

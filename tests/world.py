@@ -179,6 +179,11 @@ class World:
     def store(self) -> Path:
         return self.folder / "vmwatch.db"
 
+    @property
+    def store_url(self) -> str:
+        """A file beside the configuration, unless that says otherwise."""
+        return str(self.config.get("store", {}).get("url", f"sqlite:///{self.store}"))
+
     def write(self) -> None:
         """At once, as an editor does it: verbs that run side by side must not read half of it."""
         fresh = self.file.with_suffix(".new")
@@ -244,7 +249,7 @@ class World:
 
     async def look(self) -> dict[str, Any]:
         """The same as `status --json`, by the same code, without a process: for waiting."""
-        ledger = await Ledger.open(f"sqlite:///{self.store}", create=False)
+        ledger = await Ledger.open(self.store_url, create=False)
         try:
             lines = await shapes.lines_shown(ledger, Clock().now())
             return shapes.status(await ledger.daemon(), lines, await ledger.outbox.channels())
@@ -256,7 +261,7 @@ class World:
 
     async def outbox(self) -> list[dict[str, Any]]:
         """The same as `outbox --all --json`, the earliest first."""
-        ledger = await Ledger.open(f"sqlite:///{self.store}", create=False)
+        ledger = await Ledger.open(self.store_url, create=False)
         try:
             return [shapes.delivery(owed) for owed in reversed(await ledger.outbox.listing(everything=True, most=999))]
         finally:
@@ -435,12 +440,14 @@ def channels_of(settings: Settings) -> dict[str, Channel]:
 
 
 @contextlib.asynccontextmanager
-async def bench_in(folder: Path, settings: Settings, ring: Callable[[], None] = lambda: None) -> AsyncIterator[Bench]:
+async def bench_in(
+    folder: Path, settings: Settings, ring: Callable[[], None] = lambda: None, store_url: str | None = None
+) -> AsyncIterator[Bench]:
     """The parts of a daemon that watches by these settings, with nothing yet begun."""
     prepare()
     clock, decisions = TurnedClock(), list[Decision]()
     operator = settings.operator
-    ledger = await Ledger.open(f"sqlite:///{folder / 'vmwatch.db'}", create=True, role="daemon")
+    ledger = await Ledger.open(store_url or f"sqlite:///{folder / 'vmwatch.db'}", create=True, role="daemon")
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(ledger.close)
         await adopt(ledger, settings, clock.now())

@@ -19,6 +19,8 @@ LEASE_MARGIN: Duration = 10 * SECOND
 """How much longer than a request may take a claim is good for."""
 NOTES_KEPT: Duration = 300 * SECOND
 """A quiet poll's note waits this long, at most, for another line's commit to take it along."""
+NOTES_KEPT_SHARED: Duration = 4 * SECOND
+"""Less than LEASE_MARGIN: another process would take an attempt without a note, whose claim ran out, for lost."""
 NO_LIMIT = 10**9
 
 
@@ -117,6 +119,8 @@ class Poller:
         taken = dict(self._notes)
         won = await self._ledger.lines.claim(claims, taken.values(), now)
         self._notes = {number: note for number, note in self._notes.items() if taken.get(number) is not note}
+        if len(won) < len(claims):
+            self._ring()  # Another process has those; there may be more for this one.
         for claim in won:
             self._start(claim.before, self._attempt(claim, plan))
 
@@ -192,7 +196,8 @@ class Poller:
         return replace(standing, attempt_at=None, last_success_at=note.last_success_at)
 
     def _notes_are_old(self, now: Instant) -> bool:
-        return any(now - note.last_success_at > NOTES_KEPT for note in self._notes.values())
+        kept = NOTES_KEPT_SHARED if self._ledger.shared else NOTES_KEPT
+        return any(now - note.last_success_at > kept for note in self._notes.values())
 
 
 def _login(settings: Settings, wanted: Standing) -> Login:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import phonenumbers
 from pydantic import (
@@ -35,6 +35,7 @@ _TOKEN = re.compile(r"[!-~]{16,200}")
 _HOST_NAME = re.compile(r"(?=.{1,253}$)(?!.*\.\.)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _SQLITE = "sqlite:///"
+_POSTGRES = ("postgresql://", "postgres://")
 _GROUPS = frozenset(kind.group for kind in Kind)
 _KINDS = frozenset(kind.value for kind in Kind)
 LONGEST: Duration = 36_500 * DAY
@@ -169,17 +170,51 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _store_url(value: str) -> str:
-    if value.startswith(("postgres:", "postgresql:", "postgresql+")):
-        raise ValueError('this version has SQLite only: "sqlite:///vmwatch.db"')
-    if not value.startswith(_SQLITE) or not value.isprintable():
-        raise ValueError('must be like "sqlite:///vmwatch.db"')
+def _store_url(secret: SecretStr) -> SecretStr:
+    url = secret.get_secret_value()
+    if is_shared(url):
+        _check_postgres(url)
+    elif url.startswith(_SQLITE) and url.isprintable():
+        _check_sqlite(url)
+    else:
+        raise ValueError('must be like "sqlite:///vmwatch.db" or "postgresql://db.example.com/vmwatch"')
+    return secret
+
+
+def is_shared(store_url: str) -> bool:
+    """Whether several processes may share the store; such a URL may hold a password, and is treated as a secret."""
+    return store_url.startswith(_POSTGRES)
+
+
+def _check_sqlite(value: str) -> None:
     file = value.removeprefix(_SQLITE)
     if not file or file.endswith(("/", "/.", "/..")) or file in (".", "..", ":memory:"):
         raise ValueError("must name a file")
     if "?" in file:
         raise ValueError('takes no options after "?"')
-    return value
+
+
+def _check_postgres(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError("has an impossible host") from None
+    if not url.isprintable() or " " in url:
+        raise ValueError("must not have blanks or control characters")
+    if parts.netloc.count("@") > 1 or "@" in parts.path + parts.query or "#" in url:
+        raise ValueError('has special characters in its password: write "@" as %40, "/" as %2F, "?" as %3F, "#" as %23')
+    if not parts.path.strip("/") and "database" not in dict(parse_qsl(parts.query)):
+        raise ValueError('must name a database, like "postgresql://db.example.com/vmwatch"')
+
+
+def passwords_of(store_url: str) -> frozenset[str]:
+    """What is secret in a store's URL, as it is written there and as it is meant."""
+    if not is_shared(store_url):
+        return frozenset()
+    parts = urlsplit(store_url)
+    login = parts.netloc.rpartition("@")[0].partition(":")[2]
+    asked = [value for name, value in parse_qsl(parts.query) if "pass" in name and name != "passfile"]
+    return frozenset(filter(None, (login, unquote(login), *asked)))
 
 
 def address(listen: str) -> tuple[str, int]:
@@ -295,7 +330,7 @@ class DeliveryPolicy(_Table):
 
 
 class Store(_Table):
-    url: Annotated[str, AfterValidator(_store_url)] = "sqlite:///vmwatch.db"
+    url: Annotated[SecretStr, AfterValidator(_store_url), _HIDDEN] = SecretStr("sqlite:///vmwatch.db")
     keep: Span = 365 * DAY
 
 

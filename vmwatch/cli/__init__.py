@@ -21,7 +21,7 @@ _MODULES = {
     "supervising": ("reload", "tell-failure"),
     "acting": ("check", "poll", "pause", "resume", "test"),
     "beginning": ("init",),
-    "keeping": ("backup", "restore", "health"),
+    "keeping": ("backup", "restore", "health", "move-store"),
 }
 
 Verb = Callable[[Options], Coroutine[Any, Any, int]]

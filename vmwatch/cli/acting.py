@@ -33,7 +33,7 @@ async def check(options: Options) -> int:
 def _show_check(options: Options, loaded: config.Loaded, answers: Answers | None) -> None:
     if options.json:
         online = {} if answers is None else {"lines": answers.shape()}
-        desk.print_json({"config": config.redacted(loaded), "store": loaded.store_url, **online})
+        desk.print_json({"config": config.redacted(loaded), "store": loaded.store_shown, **online})
         return
     out = desk.out()
     out.print_json(data=config.redacted(loaded))

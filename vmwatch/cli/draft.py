@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from vmwatch.settings import Settings
+from vmwatch.settings import Settings, is_shared
 
 CREDENTIALS = "credentials"
 """The folder of the secrets' files, beside the configuration; the files are named as systemd's credentials are."""
@@ -45,7 +45,8 @@ class Draft:
     def secrets(self) -> dict[str, str]:
         """What each secret's file holds, by its name."""
         urls = {f"channels__{name}__url": url for name, url in self.channels.items()}
-        return {f"lines__{self.name}__pin": self.pin, **urls}
+        store = {"store__url": self.store_url} if self.store_url and is_shared(self.store_url) else {}
+        return {f"lines__{self.name}__pin": self.pin, **urls, **store}
 
 
 def config_text(draft: Draft) -> str:
@@ -54,7 +55,7 @@ def config_text(draft: Draft) -> str:
         f"lines.{draft.name}": _line(draft),
         **{f"channels.{name}": {"url_file": f"{CREDENTIALS}/channels__{name}__url"} for name in draft.channels},
         "operator": {"base_url": draft.base_url},
-        "store": {"url": draft.store_url},
+        "store": _store(draft),
     }
     return "\n".join([_HEAD, *(_table(name, values) for name, values in tables.items() if any(values.values()))])
 
@@ -67,6 +68,12 @@ _HEAD = f"""\
 
 def _line(draft: Draft) -> dict[str, str | None]:
     return {"number": draft.number, "label": draft.label, "pin_file": f"{CREDENTIALS}/lines__{draft.name}__pin"}
+
+
+def _store(draft: Draft) -> dict[str, str | None]:
+    if "store__url" in draft.secrets:
+        return {"url_file": f"{CREDENTIALS}/store__url"}
+    return {"url": draft.store_url}
 
 
 def _table(name: str, values: Mapping[str, str | None]) -> str:

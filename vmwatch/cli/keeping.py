@@ -6,12 +6,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from vmwatch import config, decide, shapes
 from vmwatch.cli import desk, tables
 from vmwatch.cli.parser import Options
+from vmwatch.config.files import UnreadableError, read_secret
 from vmwatch.errors import LedgerError, UsageError
-from vmwatch.ledger import DaemonView, Ledger, copies, daemon_runs, path_of
+from vmwatch.ledger import DaemonView, Ledger, copies, daemon_runs, moving, path_of
 from vmwatch.models import MINUTE, Duration, Instant, Standing
+from vmwatch.settings import Store, passwords_of
 
 LATE: Duration = 2 * MINUTE
 """How long a line may be due while no line at all is polled, before the daemon is taken to stand still."""
@@ -62,6 +66,41 @@ def _store(options: Options) -> str:
     return config.load_store(desk.place(options.config), os.environ)
 
 
+async def move_store(options: Options) -> int:
+    old, new = _store(options), _new_store(options)
+    moved = await moving.move(old, new)
+    for table, count in moved.rows.items():
+        desk.out().print(f"{table}: {count}", markup=False)
+    for sentence in (
+        "The store was moved, and every row compared with what it was made of.",
+        "Now name the new one in store.url, then start vmwatch. The old one stays as it is: never start vmwatch on it "
+        "again, or everybody is alerted twice.",
+    ):
+        desk.out().print(sentence, markup=False)
+    return 0
+
+
+def _new_store(options: Options) -> str:
+    """The URL as the configuration would take it. Raises UsageError, without the URL in it."""
+    if (options.url is None) == (options.url_file is None):
+        raise UsageError("name the new store: either NEW_URL or --url-file FILE")
+    if options.url is not None and passwords_of(options.url):
+        raise UsageError("everybody on this machine may see a command's words: put the URL in a file, see --url-file")
+    url = options.url or _content(options.url_file)
+    try:
+        Store.model_validate({"url": url})
+    except ValidationError as error:
+        raise UsageError(f"NEW_URL: {error.errors(include_input=False)[0]['ctx']['error']}") from None
+    return config.absolute(url, desk.place(options.config), os.environ)
+
+
+def _content(file: str) -> str:
+    try:
+        return read_secret(Path(file))
+    except UnreadableError as error:
+        raise UsageError(f"{file} {error}") from None
+
+
 # ---- health ----
 
 
@@ -89,7 +128,7 @@ async def health(options: Options) -> int:
 
 
 async def _health(url: str) -> _Health:
-    if not daemon_runs(url):
+    if not await daemon_runs(url):
         return _Health(DaemonView(running=False), "no daemon runs on this store; start one: vmwatch run")
     ledger = await Ledger.look(url)
     try:

@@ -72,6 +72,9 @@ def _keeping(verbs: _Verbs) -> None:
     backup.add_argument("file", metavar="FILE", help="must not be there yet")
     restore = verbs.add("restore", "put a backup in the store's place, and keep what was there; no daemon may run")
     restore.add_argument("file", metavar="FILE", help="what `vmwatch backup` wrote")
+    move = verbs.add("move-store", "copy the whole store into an empty one, such as PostgreSQL's; no daemon may run")
+    move.add_argument("url", nargs="?", metavar="NEW_URL", help="where to, as store.url has it; without a password")
+    move.add_argument("--url-file", metavar="FILE", help="a file that holds it, if it has a password")
     verbs.add("health", "whether a daemon runs on the store and does its rounds", json=True)
 
 

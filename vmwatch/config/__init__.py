@@ -19,9 +19,10 @@ from vmwatch.config.gather import gather
 from vmwatch.config.judge import ObjectToUrl, crosswise, judge, unwise
 from vmwatch.config.objections import Found
 from vmwatch.errors import ConfigError
-from vmwatch.settings import Settings, Store
+from vmwatch.redaction import SECRET
+from vmwatch.settings import Settings, Store, is_shared, passwords_of
 
-__all__ = ["Loaded", "ObjectToUrl", "channels_alone", "find", "load", "load_store", "redacted"]
+__all__ = ["Loaded", "ObjectToUrl", "absolute", "channels_alone", "find", "load", "load_store", "redacted"]
 
 _UNNAMED = (Path("config.toml"), Path("/etc/vmwatch/config.toml"))
 _SQLITE = "sqlite:///"
@@ -34,11 +35,16 @@ class Loaded:
     settings: Settings
     path: Path | None
     """The TOML file, as it was named; None where there is none."""
-    store_url: str
-    """With an absolute path: `sqlite:////var/lib/vmwatch/vmwatch.db`."""
+    store_url: str = field(repr=False)
+    """With an absolute path: `sqlite:////var/lib/vmwatch/vmwatch.db`. PostgreSQL's may hold a password."""
     warnings: tuple[str, ...] = ()
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
-    """Every PIN, every channel's URL the page's token and the heartbeat's URL in plain text, for logs to leave out."""
+    """Every PIN, channel's URL, token and password in plain text, for logs to leave out."""
+
+    @property
+    def store_shown(self) -> str:
+        """Where the store is, for people; without a secret."""
+        return SECRET if is_shared(self.store_url) else self.store_url
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,7 +106,7 @@ def load(path: Path, environ: Mapping[str, str], object_to_url: ObjectToUrl) -> 
     return Loaded(
         settings=settings,
         path=path,
-        store_url=_absolute(settings.store.url, path, environ),
+        store_url=absolute(settings.store.url.get_secret_value(), path, environ),
         warnings=tuple(unwise(gathered, settings)),
         secrets=frozenset(_secrets(settings)),
     )
@@ -109,7 +115,7 @@ def load(path: Path, environ: Mapping[str, str], object_to_url: ObjectToUrl) -> 
 def load_store(path: Path, environ: Mapping[str, str]) -> str:
     """The store's URL with an absolute path, without asking for PINs or channels. Raises ConfigError."""
     alone = judge(gather(path, environ, only="store"), _StoreAlone, iter(()))
-    return _absolute(alone.store.url, path, environ)
+    return absolute(alone.store.url.get_secret_value(), path, environ)
 
 
 def channels_alone(environ: Mapping[str, str]) -> dict[str, str]:
@@ -123,7 +129,7 @@ def redacted(loaded: Loaded) -> dict[str, Any]:
     """The configuration in effect, as a person would write it out in full, `<secret>` for secrets."""
     settings = loaded.settings
     full: dict[str, Any] = settings.model_dump(mode="json")
-    full["store"]["url"] = loaded.store_url
+    full["store"]["url"] = loaded.store_shown
     for name, line in full["lines"].items():
         line["label"] = settings.label_of(name)
         line["channels"] = [recipient.name for recipient in settings.recipients_of(name)]
@@ -139,10 +145,16 @@ def _secrets(settings: Settings) -> Iterator[str]:
     for secret in (settings.web.token, settings.heartbeat.url):
         if secret is not None:
             yield secret.get_secret_value()
+    yield from passwords_of(settings.store.url.get_secret_value())
 
 
-def _absolute(url: str, config: Path, environ: Mapping[str, str]) -> str:
-    """A relative file lies in the state directory that systemd gives (the first, of several), else beside `config`."""
+def absolute(url: str, config: Path, environ: Mapping[str, str]) -> str:
+    """A store's URL with an absolute path; as it is, where it names no file.
+
+    A relative file lies in the state directory that systemd gives (the first, of several), else beside `config`.
+    """
+    if is_shared(url):
+        return url
     state = environ.get("STATE_DIRECTORY", "").partition(":")[0]
     folder = Path(state) if state else config.parent
     return f"{_SQLITE}/{os.path.abspath(folder / url.removeprefix(_SQLITE)).lstrip('/')}"

@@ -10,25 +10,30 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from vmwatch.errors import LedgerError
 from vmwatch.ledger import lines as _lines
 from vmwatch.ledger import outbox as _outbox
 from vmwatch.ledger.clock import shift
-from vmwatch.ledger.engine import Transaction
+from vmwatch.ledger.engine import Engine, Transaction
 from vmwatch.ledger.lines import Lines, QuietNote
 from vmwatch.ledger.messages import Messages, MessageView
 from vmwatch.ledger.migrations import migrate
 from vmwatch.ledger.outbox import ChannelView, Outbox, Owed
 from vmwatch.ledger.sqlite import SqliteEngine, lock_is_held
 from vmwatch.models import Duration, Instant, Standing
+from vmwatch.settings import is_shared
+
+if TYPE_CHECKING:
+    from vmwatch.ledger.postgres import PostgresEngine
 
 __all__ = ["ChannelView", "DaemonView", "Ledger", "MessageView", "Owed", "QuietNote", "daemon_runs", "path_of"]
 
 _SQLITE = "sqlite:///"
-_SERIAL = "INTEGER PRIMARY KEY AUTOINCREMENT"
 
 _SALT = "SELECT value FROM meta WHERE key = 'salt'"
 _KEEP_SALT = "INSERT INTO meta (key, value) VALUES ('salt', :salt)"
@@ -36,8 +41,14 @@ _RELOAD = "SELECT value FROM meta WHERE key = 'reload'"
 _KEEP_RELOAD = """
 INSERT INTO meta (key, value) VALUES ('reload', :value) ON CONFLICT (key) DO UPDATE SET value = :value
 """
-_DAEMON = "SELECT version, started_at FROM daemon"
-_NO_DAEMON = "DELETE FROM daemon"
+# A process that became a daemon calls its sessions by its id, and a session ends with its process.
+_LIVING = """
+/*+ id {} (SELECT application_name FROM pg_stat_activity
+           WHERE datname = current_database() AND application_name IS NOT NULL) */
+"""
+_DAEMON = f"SELECT version, started_at FROM daemon /*+ WHERE */ {_LIVING.format('IN')} ORDER BY started_at DESC"
+_NO_DAEMON = f"DELETE FROM daemon /*+ WHERE */ {_LIVING.format('NOT IN')}"
+_OTHERS = f"SELECT id FROM daemon WHERE id <> :me /*+ AND */ {_LIVING.format('IN')}"
 _KEEP_DAEMON = "INSERT INTO daemon (id, version, started_at) VALUES (:id, :version, :now)"
 _LATEST = """
 SELECT MAX(instant) FROM (
@@ -54,7 +65,7 @@ class DaemonView:
 
 
 class Ledger:
-    def __init__(self, engine: SqliteEngine, me: str, salt: bytes) -> None:
+    def __init__(self, engine: Engine, me: str, salt: bytes) -> None:
         self._engine = engine
         self._me = me
         self.salt = salt
@@ -65,17 +76,17 @@ class Ledger:
 
     @classmethod
     async def open(cls, url: str, *, create: bool, role: str = "verb") -> Ledger:
-        """Open `sqlite:////absolute/path` and bring its schema up to date.
+        """Open `sqlite:////absolute/path` or `postgresql://…` and bring its schema up to date.
 
         `role` begins the name this process claims rows under. Raises LedgerError with a sentence.
         """
-        engine = await SqliteEngine.open(path_of(url), create=create)
+        engine = await engine_of(url, create=create)
         me = f"{role}-{os.getpid()}-{secrets.token_hex(4)}"
         try:
-            return cls(engine, me, await engine.write(prepare))
+            return cls(engine, me, await engine.write(partial(prepare, serial=engine.serial)))
         except LedgerError as error:
             await engine.close()
-            raise _with_place(error, url) from None
+            raise _with_place(error, engine.place) from None
         except BaseException:
             await engine.close()
             raise
@@ -83,7 +94,7 @@ class Ledger:
     @classmethod
     async def look(cls, url: str) -> Ledger:
         """Open a store that is there only to be read: not a byte of it is written. Raises LedgerError."""
-        return cls(await SqliteEngine.look(path_of(url)), "nobody", b"")
+        return cls(await engine_of(url, create=None), "nobody", b"")
 
     def measure(self, on_commit: Callable[[float], None]) -> None:
         """Have every committed transaction's duration (ms) told."""
@@ -101,20 +112,31 @@ class Ledger:
         """What the last transaction failed with; None once another one was committed."""
         return self._engine.trouble
 
+    @property
+    def shared(self) -> bool:
+        """Whether other daemons may poll the same lines."""
+        return self._engine.shared
+
     async def become_daemon(self, version: str, now: Instant) -> None:
-        """Be the store's one daemon until `close`. Raises LedgerError if another one is."""
-        await self._engine.become_daemon()
+        """Be the store's daemon until `close`. Raises LedgerError if another one is, on a store that takes but one.
+
+        Where there may be others, the claims of one that died end with their leases: whose session is broken may
+        be alive.
+        """
+        await self._engine.become_daemon(self._me)
 
         async def work(transaction: Transaction) -> None:
-            await _lines.drop_dead_claims(transaction)
-            await _outbox.drop_dead_claims(transaction)
+            await transaction.alone()
+            if not self.shared:
+                await _lines.drop_dead_claims(transaction)
+                await _outbox.drop_dead_claims(transaction)
             await transaction.run(_NO_DAEMON)
             await transaction.run(_KEEP_DAEMON, id=self._me, version=version, now=now)
 
         await self._engine.write(work)
 
     async def daemon(self) -> DaemonView:
-        if not self._engine.daemon_runs():
+        if not await self._engine.daemon_runs():
             return DaemonView(running=False)
         rows = await self._engine.read(_DAEMON)
         return DaemonView(True, *rows[0]) if rows else DaemonView(running=True)
@@ -123,6 +145,7 @@ class Ledger:
         """Write down that the configuration was read again, and why it was refused, if it was."""
 
         async def work(transaction: Transaction) -> None:
+            await transaction.alone()
             rows = await transaction.all(_RELOAD)
             noted = {"count": (json.loads(rows[0][0])["count"] if rows else 0) + 1, "refusal": refusal}
             await transaction.run(_KEEP_RELOAD, value=json.dumps(noted))
@@ -150,6 +173,7 @@ class Ledger:
         """
 
         async def work(transaction: Transaction) -> None:
+            await transaction.alone()
             stored = {standing.number: standing for standing in await _lines.stored(transaction)}
             await _lines.configure(transaction, merge(stored))
             await _outbox.configure(transaction, channels, now, renamed)
@@ -164,18 +188,21 @@ class Ledger:
     async def shift(self, by: Duration, after: Instant = 0) -> None:
         """The clock was set: move what is still to come by as much, so that every wait stays as long as it was.
 
-        What was written down no later than `after` was written by the clock as it is now, and stays.
+        What was written down no later than `after` was written by the clock as it is now, and stays. So does
+        everything while other daemons share the store: one computer's clock says nothing of theirs.
         """
 
         async def work(transaction: Transaction) -> None:
-            await shift(transaction, by, after)
+            await transaction.alone()
+            if not await transaction.all(_OTHERS, me=self._me):
+                await shift(transaction, by, after)
 
         await self._engine.write(work)
 
 
-async def prepare(transaction: Transaction) -> bytes:
+async def prepare(transaction: Transaction, serial: str = SqliteEngine.serial) -> bytes:
     """Bring the schema up to date; returns the key of the PIN tags, made if need be. Raises LedgerError."""
-    await migrate(transaction, _SERIAL)
+    await migrate(transaction, serial)
     rows = await transaction.all(_SALT)
     if rows:
         return bytes.fromhex(rows[0][0])
@@ -184,18 +211,46 @@ async def prepare(transaction: Transaction) -> bytes:
     return salt
 
 
-def daemon_runs(url: str) -> bool:
-    """Whether a daemon holds the store, without opening it. Raises LedgerError."""
-    return lock_is_held(path_of(url))
+async def daemon_runs(url: str) -> bool:
+    """Whether a daemon holds the store, without opening it where that can be told so. Raises LedgerError."""
+    if not is_shared(url):
+        return lock_is_held(path_of(url))
+    engine = await engine_of(url, create=None)
+    try:
+        return await engine.daemon_runs()
+    finally:
+        await engine.close()
 
 
 def path_of(url: str) -> Path:
-    """The file that `sqlite:////absolute/path` names. Raises LedgerError."""
+    """The file that `sqlite:////absolute/path` names. Raises LedgerError, without the URL: it may hold a password."""
+    if is_shared(url):
+        raise LedgerError("the store is a PostgreSQL database: this is for SQLite's files; use pg_dump and pg_restore")
     if not url.startswith(_SQLITE + "/"):
-        raise LedgerError("store.url: this version keeps its store in SQLite only: sqlite:///FILE")
+        raise LedgerError("store.url: must be like sqlite:///FILE or postgresql://HOST/DATABASE")
     return Path(url.removeprefix(_SQLITE))
 
 
-def _with_place(error: LedgerError, url: str) -> LedgerError:
-    place, text = str(path_of(url)), str(error)
+async def engine_of(url: str, *, create: bool | None) -> Engine:
+    """The engine for a store; `create` None: only to be read."""
+    if is_shared(url):
+        engine = _postgres()
+        return await (engine.look(url) if create is None else engine.open(url, create=create))
+    path = path_of(url)
+    return await (SqliteEngine.look(path) if create is None else SqliteEngine.open(path, create=create))
+
+
+def _postgres() -> type[PostgresEngine]:
+    """Imported by those only who have such a store: its driver is an extra."""
+    try:
+        from vmwatch.ledger.postgres import PostgresEngine
+    except ModuleNotFoundError:
+        raise LedgerError(
+            "store.url: PostgreSQL's driver is not installed; install it: pip install 'vmwatch[postgres]'"
+        ) from None
+    return PostgresEngine
+
+
+def _with_place(error: LedgerError, place: str) -> LedgerError:
+    text = str(error)
     return error if text.startswith(place) else LedgerError(f"{place}: {text}", passing=error.passing)

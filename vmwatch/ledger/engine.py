@@ -2,7 +2,8 @@
 
 The statements stand once, in the files beside this one, and are shared by every engine: instants are whole
 milliseconds, JSON is text, flags are 0 and 1, parameters are `:named`. An engine is a thin file with its
-connection and its parameter style.
+connection and its parameter style. What only a database of several processes needs stands in a statement between
+`/*+` and `*/`: a remark to SQLite, part of the statement to PostgreSQL.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ class UnreadableStoreError(LedgerError):
 
 
 class Transaction(Protocol):
+    async def alone(self) -> None:
+        """Until the end no other process is in a transaction that called this too; it may take longer than others."""
+
     async def all(self, sql: str, **parameters: Any) -> list[Row]:
         """Every row of a statement, a RETURNING clause included."""
 
@@ -36,6 +40,12 @@ class Engine(Protocol):
 
     trouble: LedgerError | None
     """What the last transaction failed with; None once another one was committed."""
+    place: str
+    """Where the store is, for sentences: without a secret."""
+    shared: bool
+    """Whether several daemons may have the store."""
+    serial: str
+    """How a table's rows are numbered by the database."""
 
     on_commit: Callable[[float], None]
     """Told how many ms each committed transaction took, what it waited for another process included."""
@@ -48,6 +58,12 @@ class Engine(Protocol):
 
     def hurry(self) -> None:
         """The process is about to end: wait for nobody any more, and fail at once where that would be needed."""
+
+    async def become_daemon(self, me: str) -> None:
+        """Be seen as a daemon until `close`. Raises LedgerError, also if another one is and the store is not shared."""
+
+    async def daemon_runs(self) -> bool:
+        """Whether some process is seen as the store's daemon. Raises LedgerError."""
 
     async def close(self) -> None:
         """Let a transaction under way end, and let go of the database."""

@@ -12,6 +12,7 @@ from vmwatch.models import Claim, Decision, Instant, OperatorStanding, Remembere
 
 _SELECT = f"SELECT {listed(LINE)} FROM line"
 _BY_NUMBER = f"{_SELECT} WHERE number = :number"
+_STORED = f"{_SELECT} /*+ ORDER BY number FOR UPDATE */"
 _CONFIGURED = f"{_SELECT} WHERE configured = 1 ORDER BY name"
 
 _DUE = f"""
@@ -19,7 +20,7 @@ _DUE = f"""
 WHERE next_poll_at <= :now AND configured = 1 AND enabled = 1
   AND (paused_until IS NULL OR paused_until <= :now)
   AND (claimed_until IS NULL OR claimed_until <= :now OR claimed_by = :me)
-  AND (state = 'ok') = :settled
+  AND (state = 'ok') = (:settled = 1)
 ORDER BY next_poll_at LIMIT :most
 """
 
@@ -35,6 +36,7 @@ _CLAIM = """
 UPDATE line SET attempt_at = :attempt_at, last_poll_at = :attempt_at, next_poll_at = :next_poll_at,
                 claimed_until = :claimed_until, claimed_by = :me, version = version + 1
 WHERE number = :number AND version = :version
+  /*+ AND number = (SELECT number FROM line WHERE number = :number AND version = :version FOR UPDATE SKIP LOCKED) */
 """
 _MINE = "SELECT number, version FROM line WHERE claimed_by = :me AND attempt_at = :now"
 _NOTE = """
@@ -189,8 +191,8 @@ async def configure(transaction: Transaction, standings: Mapping[str, Standing])
 
 
 async def stored(transaction: Transaction) -> tuple[Standing, ...]:
-    """Every line there is, configured or not."""
-    return tuple(value(Standing, row) for row in await transaction.all(_SELECT))
+    """Every line there is, configured or not; none is changed by others until this transaction ends."""
+    return tuple(value(Standing, row) for row in await transaction.all(_STORED))
 
 
 async def replace_line(transaction: Transaction, standing: Standing) -> None:

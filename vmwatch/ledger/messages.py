@@ -11,7 +11,7 @@ from vmwatch.models import Instant, Voicemail
 _LISTING = f"""
 SELECT {listed(VOICEMAIL, "m.")}, l.name, m.first_seen_at, m.left_new_at
 FROM message m JOIN line l ON l.number = m.number
-WHERE (:number IS NULL OR m.number = :number) AND (:new_only = 0 OR m.left_new_at IS NULL)
+WHERE (CAST(:number AS TEXT) IS NULL OR m.number = :number) AND (:new_only = 0 OR m.left_new_at IS NULL)
 ORDER BY COALESCE(m.received_at, m.first_seen_at) DESC, m.id DESC LIMIT :most
 """
 
@@ -53,6 +53,7 @@ class Messages:
         """Forget what left the box, and alerts that were made, before an instant; returns how many messages."""
 
         async def work(transaction: Transaction) -> int:
+            await transaction.alone()
             pruned = await transaction.run(_PRUNE_MESSAGES, before=before)
             await transaction.run(_PRUNE_DELIVERIES, before=before)
             await transaction.run(_PRUNE_ALERTS, before=before)

@@ -5,6 +5,8 @@ Every column is commented where it is defined. `{serial}` is the engine's way to
 
 from __future__ import annotations
 
+import re
+
 from vmwatch.ledger.engine import Transaction, UnreadableStoreError
 
 _FIRST = (
@@ -133,9 +135,32 @@ _FIRST = (
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
 
+NUMBERED = ("alert", "delivery")
+"""Tables whose rows the database numbers by itself."""
+_KEYS = {
+    "meta": "key",
+    "operator": "id",
+    "line": "number",
+    "alert": "id",
+    "message": "number, id",
+    "channel": "name",
+    "delivery": "id",
+}
+_COLUMN = re.compile(r"^\s+([a-z_]+) (?:TEXT|INTEGER|BIGINT|\{serial\})", re.MULTILINE)
+
+
+def _columns(table: str) -> tuple[str, ...]:
+    made = next(sql for step in MIGRATIONS for sql in step if f"CREATE TABLE {table} (" in sql)
+    return tuple(_COLUMN.findall(made))
+
+
+TABLES = {table: (_columns(table), key) for table, key in _KEYS.items()}
+"""Of every table that is worth keeping its columns, and by what its rows are put in order."""
+
 
 async def migrate(transaction: Transaction, serial: str) -> None:
     """Bring the schema to this version's, in one transaction. Raises LedgerError if it is newer than that."""
+    await transaction.alone()
     await transaction.run("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
     rows = await transaction.all("SELECT version FROM schema_version")
     version = rows[0][0] if rows else 0

@@ -35,8 +35,8 @@ UPDATE delivery SET
 WHERE id = (
     SELECT id FROM delivery
     WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now AND {_UNCLAIMED}
-      AND (:only IS NULL OR alert_id = :only)
-    ORDER BY next_attempt_at, id LIMIT 1
+      AND (CAST(:only AS BIGINT) IS NULL OR alert_id = :only)
+    ORDER BY next_attempt_at, id LIMIT 1 /*+ FOR UPDATE SKIP LOCKED */
 )
 RETURNING id, alert_id, channel, attempts, maybe_repeat, version
 """

@@ -36,8 +36,12 @@ LOCK_TRIES = 10
 
 
 class SqliteEngine:
+    shared = False
+    serial = "INTEGER PRIMARY KEY AUTOINCREMENT"
+
     def __init__(self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
         self._path = path
+        self.place = str(path)
         self._writer = writer
         self._reader = reader
         self._one_at_a_time = asyncio.Lock()
@@ -144,7 +148,7 @@ class SqliteEngine:
             os.close(self._daemon_lock)
             self._daemon_lock = None
 
-    async def become_daemon(self) -> None:
+    async def become_daemon(self, me: str) -> None:
         """Hold the store as its only daemon until `close`. Raises LedgerError if another one does."""
         for attempt in range(LOCK_TRIES):
             with _told(self._path):
@@ -154,7 +158,7 @@ class SqliteEngine:
             await asyncio.sleep(0.01 * attempt)
         raise LedgerError(f"{self._path}: the store is in use by another vmwatch daemon; stop that one first")
 
-    def daemon_runs(self) -> bool:
+    async def daemon_runs(self) -> bool:
         """Whether some process holds the store as its daemon."""
         if self._daemon_lock is not None:
             return True
@@ -181,6 +185,9 @@ class SqliteEngine:
 class _SqliteTransaction:
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
+
+    async def alone(self) -> None:
+        """Every transaction that writes is alone here."""
 
     async def all(self, sql: str, **parameters: Any) -> list[Row]:
         return list(await self._connection.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
