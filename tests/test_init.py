@@ -85,6 +85,20 @@ def test_the_file_says_what_was_given_and_no_secret() -> None:
     assert SECRET_PATH not in text + repr(drafted)
 
 
+def test_a_shared_stores_url_is_written_as_a_secret() -> None:
+    url = f"postgresql://vmwatch:{SECRET_PATH}@db.example.com/vmwatch"
+    drafted = Draft("home", NUMBER, PIN, {}, "", None, url)
+    assert drafted.secrets["store__url"] == url
+    assert tomllib.loads(draft.config_text(drafted))["store"] == {"url_file": "credentials/store__url"}
+    assert SECRET_PATH not in draft.config_text(drafted) + repr(drafted)
+
+
+async def test_a_stores_password_is_not_taken_from_the_command_line(tmp_path: Path) -> None:
+    async with world_in(tmp_path) as world:
+        ran = await world.vmwatch("init", "--store", f"postgresql://u:{SECRET_PATH}@127.0.0.1/v", config=False)
+    assert (ran.status, "leave the password out" in ran.err, SECRET_PATH in ran.err) == (2, True, False)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [

@@ -26,7 +26,7 @@ from vmwatch.config.files import UnreadableError, read_secret
 from vmwatch.errors import ConfigError, LedgerError, UsageError
 from vmwatch.ledger import Ledger, path_of
 from vmwatch.models import Alert, DeliveryState, Kind, LineState
-from vmwatch.settings import Settings, is_shared
+from vmwatch.settings import Settings, is_shared, passwords_of
 
 _UNITS = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
 _PIN_BYTES = 64
@@ -69,6 +69,11 @@ def _object_to_flags(options: Options) -> None:
     objections = tuple(f"--{key.replace('_', '-')}: {words}" for key, words in against.items() if words is not None)
     if objections:
         raise ConfigError(objections)
+    if passwords_of(options.store or ""):
+        raise UsageError(
+            "--store: everybody on this machine may see a command's words: leave the password out, "
+            f"and write it into {CREDENTIALS}/store__url afterwards"
+        )
     wanted = {"--number": options.number, "--pin-file": options.pin_file or options.pin_stdin}
     missing = [flag for flag, value in (wanted | {"--channel-url-file": options.channel_url_file}).items() if not value]
     if missing and not can_ask():

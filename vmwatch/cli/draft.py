@@ -39,7 +39,7 @@ class Draft:
     """URLs by name."""
     label: str = ""
     base_url: str | None = None
-    store_url: str | None = None
+    store_url: str | None = field(default=None, repr=False)
 
     @property
     def secrets(self) -> dict[str, str]:
