@@ -22,8 +22,10 @@ from vmwatch.simulator import Odd
 
 LINUX = sys.platform == "linux"
 needs_proc = pytest.mark.skipif(not LINUX, reason="looks into the process by Linux's /proc")
-NO_PATIENCE_S = 5.0
-"""Where nothing is under way, stopping takes no time; this much for a machine with other things to do."""
+NO_PATIENCE_S = 9.0
+"""Where nothing is under way, stopping takes no time, and surely not the 10 s that what hangs is given."""
+LONGEST_S = 12 + 4
+"""What a daemon is to end in, and a little: other tests run beside this one, on two cores."""
 
 
 @pytest.fixture
@@ -115,7 +117,7 @@ async def test_nothing_that_hangs_keeps_the_daemon_from_ending(tmp_path: Path) -
 
     whats = ("polls", "drips", "sends", "answers")
     took = await asyncio.gather(*(ended(what, n) for what in whats for n in (signal.SIGTERM, signal.SIGINT)))
-    assert max(took) < 12
+    assert max(took) < LONGEST_S
     assert min(took) > 9, "what is under way is given ten seconds"
 
 
@@ -197,7 +199,7 @@ async def test_no_trouble_keeps_the_daemon_from_ending_in_time(tmp_path: Path) -
             return await daemon.stop()
 
     took = await asyncio.gather(*map(ended, (a_locked_line, no_network, a_held_store, a_migration)))
-    assert max(took) < 14, f"12 s, and a little for a machine with other things to do: {took}"
+    assert max(took) < LONGEST_S
 
 
 async def test_a_delivery_under_way_is_waited_for_and_noted(world: World, hook: Webhook) -> None:

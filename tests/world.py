@@ -143,7 +143,7 @@ class Running:
         """Ask it to stop; returns how many seconds that took. It must end well and without noise."""
         began = time.monotonic()
         self.send(number)
-        status = await asyncio.wait_for(self.process.wait(), PATIENCE_S)
+        status = await asyncio.wait_for(self.process.wait(), 2 * PATIENCE_S)
         assert status == 0, self.said()
         assert not _NOISE.search(self.said()), self.said()
         return time.monotonic() - began
