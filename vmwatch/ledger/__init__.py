@@ -10,7 +10,6 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -83,7 +82,7 @@ class Ledger:
         engine = await engine_of(url, create=create)
         me = f"{role}-{os.getpid()}-{secrets.token_hex(4)}"
         try:
-            return cls(engine, me, await engine.write(partial(prepare, serial=engine.serial)))
+            return cls(engine, me, await engine.write(prepare))
         except LedgerError as error:
             await engine.close()
             raise _with_place(error, engine.place) from None
@@ -200,9 +199,9 @@ class Ledger:
         await self._engine.write(work)
 
 
-async def prepare(transaction: Transaction, serial: str = SqliteEngine.serial) -> bytes:
+async def prepare(transaction: Transaction) -> bytes:
     """Bring the schema up to date; returns the key of the PIN tags, made if need be. Raises LedgerError."""
-    await migrate(transaction, serial)
+    await migrate(transaction)
     rows = await transaction.all(_SALT)
     if rows:
         return bytes.fromhex(rows[0][0])

@@ -22,6 +22,9 @@ class UnreadableStoreError(LedgerError):
 
 
 class Transaction(Protocol):
+    serial: str
+    """How a table's rows are numbered by the database."""
+
     async def alone(self) -> None:
         """Until the end no other process is in a transaction that called this too; it may take longer than others."""
 
@@ -44,9 +47,6 @@ class Engine(Protocol):
     """Where the store is, for sentences: without a secret."""
     shared: bool
     """Whether several daemons may have the store."""
-    serial: str
-    """How a table's rows are numbered by the database."""
-
     on_commit: Callable[[float], None]
     """Told how many ms each committed transaction took, what it waited for another process included."""
 

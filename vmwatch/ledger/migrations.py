@@ -158,7 +158,7 @@ TABLES = {table: (_columns(table), key) for table, key in _KEYS.items()}
 """Of every table that is worth keeping its columns, and by what its rows are put in order."""
 
 
-async def migrate(transaction: Transaction, serial: str) -> None:
+async def migrate(transaction: Transaction) -> None:
     """Bring the schema to this version's, in one transaction. Raises LedgerError if it is newer than that."""
     await transaction.alone()
     await transaction.run("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
@@ -172,6 +172,6 @@ async def migrate(transaction: Transaction, serial: str) -> None:
         return
     for step in MIGRATIONS[version:]:
         for statement in step:
-            await transaction.run(statement.format(serial=serial))
+            await transaction.run(statement.format(serial=transaction.serial))
     await transaction.run("DELETE FROM schema_version")
     await transaction.run("INSERT INTO schema_version (version) VALUES (:version)", version=len(MIGRATIONS))

@@ -52,10 +52,10 @@ async def _refuse_daemon(engine: Engine) -> None:
 async def _copy(source: Engine, target: Engine) -> Moved:
     async def give(read: Transaction) -> Moved:
         await read.run(_AT_ONE_MOMENT)
-        await migrate(read, source.serial)
+        await migrate(read)
 
         async def take(write: Transaction) -> Moved:
-            await migrate(write, target.serial)
+            await migrate(write)
             await _refuse_content(write, target)
             return Moved({table: await _copy_table(table, read, write) for table in TABLES})
 

@@ -37,7 +37,6 @@ LOCK_TRIES = 10
 
 class SqliteEngine:
     shared = False
-    serial = "INTEGER PRIMARY KEY AUTOINCREMENT"
 
     def __init__(self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
         self._path = path
@@ -183,6 +182,8 @@ class SqliteEngine:
 
 
 class _SqliteTransaction:
+    serial = "INTEGER PRIMARY KEY AUTOINCREMENT"
+
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
 
