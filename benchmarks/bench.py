@@ -157,6 +157,7 @@ def config_of(
     tables: dict[str, dict[str, Any]] = {
         "operator": {"base_url": operator.base_url, "concurrency": concurrency},
         "polling": {"interval": f"{interval_s}s", "jitter": jitter, "first_poll": "silent"},
+        "web": {"listen": "127.0.0.1:0"},
     }
     tables |= {
         f"channels.{name}": {"url": f"json://127.0.0.1:{operator.port}{path}"} for name, path in channels.items()

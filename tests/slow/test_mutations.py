@@ -68,6 +68,7 @@ GUARDS = {
         "vmwatch/deliver.py",
         """
         receipt = await channel.send(text, self._policy.timeout)
+        self._tally.delivered(channel.name, receipt.outcome)
         settlement = await self._settle(delivery, receipt, followed)
 """,
         """
