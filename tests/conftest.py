@@ -1,4 +1,4 @@
-"""Fixtures that several tests share: the real ledger on a real file."""
+"""Fixtures that several tests share: the real ledger on a real file, a webhook, a world to run vmwatch in."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from ledgers import adopted, opened
+from receivers import Webhook
+from world import World, world_in
 
 from vmwatch.ledger import Ledger
 
@@ -23,3 +25,15 @@ async def ledger(store: Path) -> AsyncIterator[Ledger]:
     async with opened(store) as ledger:
         await adopted(ledger)
         yield ledger
+
+
+@pytest.fixture
+async def hook() -> AsyncIterator[Webhook]:
+    async with Webhook() as webhook:
+        yield webhook
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with world_in(tmp_path) as found:
+        yield found

@@ -24,7 +24,7 @@ from vmwatch.cli.questions import ask_choice, can_ask
 from vmwatch.cli.trying import send_test
 from vmwatch.config.files import UnreadableError, read_secret
 from vmwatch.errors import ConfigError, LedgerError, UsageError
-from vmwatch.ledger import Ledger
+from vmwatch.ledger import Ledger, path_of
 from vmwatch.models import Alert, DeliveryState, Kind, LineState
 from vmwatch.settings import Settings
 
@@ -258,7 +258,7 @@ async def _check(file: Path, drafted: Draft) -> bool:
 
 async def _polled(file: Path, number: str) -> Answers:
     loaded = desk.load(str(file))
-    Path(loaded.store_url.removeprefix("sqlite:///")).parent.mkdir(mode=0o700, exist_ok=True)
+    path_of(loaded.store_url).parent.mkdir(mode=0o700, exist_ok=True)
     async with whole_store(loaded) as ledger:
         if (await ledger.daemon()).running:
             raise LedgerError("a vmwatch daemon runs on this store with another configuration; restart it")
