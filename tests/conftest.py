@@ -1,4 +1,4 @@
-"""Fixtures that several tests share: the real ledger on a real file, and for its own tests on a real PostgreSQL too."""
+"""Fixtures that several tests share: the real ledger (its own tests: on PostgreSQL too), a webhook, a world."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import postgres
 import pytest
 from ledgers import FilePlace, Place, PostgresPlace, adopted, opened, postgres_place
+from receivers import Webhook
+from world import World, world_in
 
 from vmwatch.ledger import Ledger
 
@@ -59,3 +61,15 @@ async def ledger(place: Place) -> AsyncIterator[Ledger]:
     async with opened(place) as ledger:
         await adopted(ledger)
         yield ledger
+
+
+@pytest.fixture
+async def hook() -> AsyncIterator[Webhook]:
+    async with Webhook() as webhook:
+        yield webhook
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with world_in(tmp_path) as found:
+        yield found

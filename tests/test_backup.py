@@ -27,12 +27,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:Deprecati
 
 
 @pytest.fixture
-async def hook() -> AsyncIterator[Webhook]:
-    async with Webhook() as webhook:
-        yield webhook
-
-
-@pytest.fixture
 async def world(tmp_path: Path, hook: Webhook) -> AsyncIterator[World]:
     async with world_in(tmp_path) as found:
         found.channel("phone", hook.url)

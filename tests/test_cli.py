@@ -38,12 +38,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield found
 
 
-@pytest.fixture
-async def hook() -> AsyncIterator[Webhook]:
-    async with Webhook() as webhook:
-        yield webhook
-
-
 def titles(hook: Webhook) -> list[str]:
     return [request.body["title"] for request in hook.record]
 

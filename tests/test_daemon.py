@@ -28,18 +28,6 @@ LONGEST_S = 12 + 4
 """What a daemon is to end in, and a little: other tests run beside this one, on two cores."""
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with world_in(tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-async def hook() -> AsyncIterator[Webhook]:
-    async with Webhook() as webhook:
-        yield webhook
-
-
 def titles(hook: Webhook) -> list[str]:
     return [request.body["title"] for request in hook.record]
 

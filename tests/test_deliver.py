@@ -32,12 +32,6 @@ async def operator() -> AsyncIterator[Simulator]:
 
 
 @pytest.fixture
-async def hook() -> AsyncIterator[Webhook]:
-    async with Webhook() as webhook:
-        yield webhook
-
-
-@pytest.fixture
 async def other() -> AsyncIterator[Webhook]:
     async with Webhook() as webhook:
         yield webhook

@@ -58,12 +58,6 @@ WORDS = (
 
 
 @pytest.fixture
-async def hook() -> AsyncIterator[Webhook]:
-    async with Webhook() as webhook:
-        yield webhook
-
-
-@pytest.fixture
 async def mail() -> AsyncIterator[MailServer]:
     async with MailServer() as server:
         yield server

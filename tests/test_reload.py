@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from receivers import ACCEPT, HANG, Webhook, late, refuse
-from world import PIN, WRONG_PIN, Running, World, number_of, until, world_in
+from world import PIN, WRONG_PIN, Running, World, number_of, until
 
 from vmwatch.simulator import Odd
 
 NEVER = "1h"
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with world_in(tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-async def hook() -> AsyncIterator[Webhook]:
-    async with Webhook() as webhook:
-        yield webhook
 
 
 async def reloaded(world: World, daemon: Running) -> None:

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from datetime import UTC
 from pathlib import Path
 
 import pytest
 from receivers import ACCEPT, Webhook, closed_port, refuse
-from world import Notices, World, settings_of, until, world_in
+from world import Notices, World, settings_of, until
 
 from vmwatch.cli.supervising import failure
 from vmwatch.config import Loaded, channels_alone
 from vmwatch.daemon import Daemon
 from vmwatch.simulator import Odd, Simulator
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with world_in(tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-async def hook() -> AsyncIterator[Webhook]:
-    async with Webhook() as webhook:
-        yield webhook
-
 
 # ---- the start ----
 

@@ -54,7 +54,7 @@ def vmwatch(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[st
 def units(tmp_path: Path) -> Path:
     """A folder with both units, as they would be installed here; the command is one that can be run."""
     for name in SERVICES:
-        (tmp_path / name).write_text(fitted(shipped(name), sys.executable, SHIPPED_CONFIG))
+        (tmp_path / name).write_text(fitted(shipped(name), quoted(sys.executable, first=True), SHIPPED_CONFIG))
     return tmp_path
 
 
@@ -177,7 +177,7 @@ def test_what_is_printed_is_the_shipped_file_but_for_the_command(name: str, tmp_
     changed = [(new, old) for new, old in zip(printed, expected, strict=True) if new != old]
     assert all(old.startswith(("ExecStart=", "ExecReload=")) for _, old in changed)
     script = Path(sys.executable).with_name("vmwatch")
-    command = str(script) if script.exists() else f"{sys.executable} -m vmwatch"
+    command = quoted(str(script), first=True) if script.exists() else f"{quoted(sys.executable, first=True)} -m vmwatch"
     assert [new for new, _ in changed] == [old.replace(SHIPPED_COMMAND, command) for _, old in changed]
     assert len(changed) == {"vmwatch.service": 2, "vmwatch-failed@.service": 1}.get(name, 0)
 

@@ -14,7 +14,7 @@ from vmwatch.cli.parser import Options
 from vmwatch.config.files import UnreadableError, read_secret
 from vmwatch.errors import LedgerError, UsageError
 from vmwatch.ledger import DaemonView, Ledger, copies, daemon_runs, moving, path_of
-from vmwatch.models import MINUTE, Duration, Instant, Standing
+from vmwatch.models import MINUTE, Duration, Instant, OperatorStanding, Standing
 from vmwatch.settings import Store, passwords_of
 
 LATE: Duration = 2 * MINUTE
@@ -132,7 +132,9 @@ async def _health(url: str) -> _Health:
         return _Health(DaemonView(running=False), "no daemon runs on this store; start one: vmwatch run")
     ledger = await Ledger.look(url)
     try:
-        return _judged(await ledger.daemon(), await _late(ledger, desk.now()), await _busy_until(ledger), desk.now())
+        daemon, operator = await ledger.daemon(), await ledger.lines.operator()
+        lines, now = await ledger.lines.standings(), desk.now()
+        return _judged(daemon, _late(lines, operator, now), _busy_until(lines), now)
     finally:
         await ledger.close()
 
@@ -147,15 +149,13 @@ def _judged(daemon: DaemonView, late: tuple[Standing, ...], busy_until: Instant,
     return _Health(daemon, sentence, names)
 
 
-async def _late(ledger: Ledger, now: Instant) -> tuple[Standing, ...]:
-    operator = await ledger.lines.operator()
-    shown = [decide.shown(line, operator, now) for line in await ledger.lines.standings()]
+def _late(lines: tuple[Standing, ...], operator: OperatorStanding, now: Instant) -> tuple[Standing, ...]:
+    shown = [decide.shown(line, operator, now) for line in lines]
     return tuple(line for line in shown if line.next_poll_at is not None and line.next_poll_at < now - LATE)
 
 
-async def _busy_until(ledger: Ledger) -> Instant:
+def _busy_until(lines: tuple[Standing, ...]) -> Instant:
     """Until when it is known that the daemon was at work: an attempt under way is part of it until its claim ends."""
-    lines = await ledger.lines.standings()
     return max((at for line in lines for at in (line.last_poll_at, line.claimed_until) if at is not None), default=0)
 
 

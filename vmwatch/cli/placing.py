@@ -12,6 +12,7 @@ from pathlib import Path
 from vmwatch import config
 from vmwatch.cli.draft import CREDENTIALS, Draft, config_text
 from vmwatch.errors import ConfigError, UsageError
+from vmwatch.ledger import place
 
 _OPEN_TO_OTHERS = 0o077
 
@@ -81,7 +82,8 @@ def _put(stage: Path, file: Path, draft: Draft) -> None:
             made.append(folder / secret)
         os.link(stage / file.name, file)
         made.append(file)
-        _flush(folder, file.parent)
+        place.flush(folder)
+        place.flush(file.parent)
     except BaseException:
         for path in made:
             path.unlink(missing_ok=True)
@@ -89,12 +91,3 @@ def _put(stage: Path, file: Path, draft: Draft) -> None:
             with suppress(OSError):  # not there, or somebody else's files are in it by now
                 folder.rmdir()
         raise
-
-
-def _flush(*folders: Path) -> None:
-    for folder in folders:
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
