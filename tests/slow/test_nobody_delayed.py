@@ -158,7 +158,7 @@ async def test_twenty_lines_that_hang_all_at_once_leave_half_of_the_room(tmp_pat
 
         async def all_that_are_well_were_read() -> bool:
             await bench.poller.round()
-            return all(len(operator.logins(number)) == 3 for number in well)
+            return all(len(operator.logins(number)) >= 3 for number in well)  # one may be due again already
 
         await until(all_that_are_well_were_read)
         assert sum(len(operator.logins(number)) == 3 for number in dead) == 10
