@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
 import sys
 import types
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from receivers import Webhook
 from world import Bench, bench_in, number_of, settings_of
 
 from vmwatch import cli, reading
@@ -20,6 +22,7 @@ from vmwatch.simulator import Simulator
 
 CHANNELS = {"phone": "json://127.0.0.1:9/phone"}
 LINES = 8
+ALERTS = 5
 
 
 @pytest.fixture
@@ -121,6 +124,39 @@ async def test_what_was_claimed_is_not_read_again(statements: list[str], bench: 
     statements.clear()
     assert await bench.poll(MINUTE) == LINES
     assert count(statements, "SELECT") == 3
+
+
+# ---- an alert ----
+
+
+@pytest.fixture
+async def owing(operator: Simulator, tmp_path: Path, hook: Webhook) -> AsyncIterator[Bench]:
+    """One line was read a moment ago; a channel that works is owed an alert for each of its messages."""
+    settings = settings_of(operator, {"phone": hook.url}, polling={"first_poll": "each"})
+    async with bench_in(tmp_path, settings) as bench:
+        for _ in range(ALERTS):
+            operator.leave(number_of(0))
+        await bench.poll()
+        yield bench
+
+
+async def test_an_alert_takes_one_commit_more_than_the_poll_that_saw_it(statements: list[str], owing: Bench) -> None:
+    """The first one's claim has a commit of its own; every other is claimed by the one before it."""
+    statements.clear()
+    await owing.deliver()
+    assert [one["state"] for one in await owing.outbox()] == ["sent"] * ALERTS
+    assert count(statements, "COMMIT") == 1 + ALERTS
+
+
+async def test_a_transaction_is_one_turn_of_its_thread_whatever_it_does(
+    caplog: pytest.LogCaptureFixture, owing: Bench
+) -> None:
+    """aiosqlite's own log tells its turns."""
+    with caplog.at_level(logging.DEBUG, "aiosqlite"):
+        await owing.deliver()
+    turns = sum(record.msg.startswith("executing") for record in caplog.records)
+    looks, claims, settlements = 1, 1, 2 * ALERTS  # each of these looks at its channel first
+    assert turns == looks + claims + settlements
 
 
 async def test_due_lines_are_found_by_their_index(bench: Bench) -> None:

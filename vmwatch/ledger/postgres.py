@@ -108,6 +108,9 @@ class PostgresEngine:
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         return await self._uncut(self._noted(work))
 
+    async def hold(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        return await self.write(work)
+
     async def _uncut(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """In a task that goes on when the caller is cancelled."""
         task = asyncio.ensure_future(coroutine)

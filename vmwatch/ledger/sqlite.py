@@ -3,6 +3,9 @@
 A SQLite transaction belongs to the connection, not to the task that began it: so one connection writes, one
 lock is held around each whole transaction, and each runs in a task of its own that its caller's cancellation
 does not reach. A second connection reads.
+
+Each connection has a thread, and each turn of it costs two changes of threads, which a busy loop makes it wait
+for. So a whole transaction is one turn: its work, a coroutine that waits for nothing else, is carried out there.
 """
 
 from __future__ import annotations
@@ -11,8 +14,8 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -24,6 +27,7 @@ from vmwatch.ledger import place
 from vmwatch.ledger.engine import Row, Transaction, UnreadableStoreError
 
 T = TypeVar("T")
+Work = Callable[[Transaction], Awaitable[T]]
 
 BUSY_TIMEOUT_S = 5.0
 """How long a transaction waits for another process's short one."""
@@ -38,7 +42,7 @@ LOCK_TRIES = 10
 class SqliteEngine:
     shared = False
 
-    def __init__(self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+    def __init__(self, path: Path, writer: _Connection, reader: _Connection) -> None:
         self._path = path
         self.place = str(path)
         self._writer = writer
@@ -90,44 +94,55 @@ class SqliteEngine:
         with _told(self._path):
             return list(await self._reader.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        task = asyncio.ensure_future(self._transaction(work))
+    async def write(self, work: Work[T]) -> T:
+        return await self._uncut(
+            lambda: self._writer.turn(lambda connection: _finished(self._carried_out(work, _at_once(connection))))
+        )
+
+    async def hold(self, work: Work[T]) -> T:
+        return await self._uncut(lambda: self._carried_out(work, self._writer.turn))
+
+    async def _uncut(self, transaction: Callable[[], Awaitable[T]]) -> T:
+        task = asyncio.ensure_future(self._noted(transaction))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
 
-    async def _transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def _noted(self, transaction: Callable[[], Awaitable[T]]) -> T:
         try:
-            async with self._one_at_a_time, self._committed():
-                result = await work(_SqliteTransaction(self._writer))
+            async with self._one_at_a_time:
+                result = await self._measured(transaction)
         except LedgerError as error:
             self.trouble = error
             raise
         self.trouble = None
         return result
 
-    @asynccontextmanager
-    async def _committed(self) -> AsyncIterator[None]:
+    async def _measured(self, transaction: Callable[[], Awaitable[T]]) -> T:
         if self._in_a_hurry and self.trouble is not None:
             raise self.trouble
         began = time.monotonic()
         with _told(self._path):
-            await self._begin()
-            try:
-                yield
-                await self._writer.execute("COMMIT")
-                self.on_commit((time.monotonic() - began) * 1000)
-            except BaseException:
-                if self._writer.in_transaction:
-                    await self._writer.execute("ROLLBACK")
-                raise
+            result = await transaction()
+        self.on_commit((time.monotonic() - began) * 1000)
+        return result
 
-    async def _begin(self) -> None:
+    async def _carried_out(self, work: Work[T], turn: Turn) -> T:
+        await turn(self._begin)
+        try:
+            result = await work(_SqliteTransaction(turn))
+            await turn(lambda connection: connection.execute("COMMIT"))
+        except BaseException:
+            await turn(_roll_back)
+            raise
+        return result
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
         deadline = time.monotonic() + BUSY_TIMEOUT_S
         while True:
             try:
                 # IMMEDIATE: a deferred transaction that reads first and then writes fails at once when another writes.
-                await self._writer.execute("BEGIN IMMEDIATE")
+                connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
                 if _primary(error) not in _PASSING or self._in_a_hurry or time.monotonic() >= deadline:
                     raise
@@ -184,23 +199,61 @@ class SqliteEngine:
 class _SqliteTransaction:
     serial = "INTEGER PRIMARY KEY AUTOINCREMENT"
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
-        self._connection = connection
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
 
     async def alone(self) -> None:
         """Every transaction that writes is alone here."""
 
     async def all(self, sql: str, **parameters: Any) -> list[Row]:
-        return list(await self._connection.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
-
-    # Each call is a turn of the connection's thread, closing a cursor too: one that returned no rows holds nothing.
+        rows: list[Row] = await self._turn(lambda connection: connection.execute(sql, parameters).fetchall())
+        return rows
 
     async def run(self, sql: str, **parameters: Any) -> int:
-        return (await self._connection.execute(sql, parameters)).rowcount
+        count: int = await self._turn(lambda connection: connection.execute(sql, parameters).rowcount)
+        return count
 
     async def many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> int:
         rows = list(rows)
-        return (await self._connection.executemany(sql, rows)).rowcount if rows else 0
+        if not rows:
+            return 0
+        count: int = await self._turn(lambda connection: connection.executemany(sql, rows).rowcount)
+        return count
+
+
+class _Connection(aiosqlite.Connection):
+    """aiosqlite's connection, which has no public way to have its thread do more than one thing in a turn."""
+
+    async def turn(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        result: T = await self._execute(act, self._conn)  # type: ignore[no-untyped-call]
+        return result
+
+
+Turn = Callable[[Callable[[sqlite3.Connection], Any]], Awaitable[Any]]
+"""How something is done with the connection: by a turn of its thread, or at once, by whoever is in one."""
+
+
+def _at_once(connection: sqlite3.Connection) -> Turn:
+    async def turn(act: Callable[[sqlite3.Connection], Any]) -> Any:
+        return act(connection)
+
+    return turn
+
+
+def _finished(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that never waits. RuntimeError if it does: no loop would go on with it here."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a transaction waited for something else: that takes `hold`")
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def lock_is_held(path: Path) -> bool:
@@ -242,9 +295,15 @@ async def fold(path: Path) -> None:
             await connection.close()
 
 
-async def _connect(path: Path, mode: str = "rw") -> aiosqlite.Connection:
+async def _connect(path: Path, mode: str = "rw") -> _Connection:
     uri = f"file:{quote(str(path))}?mode={mode}"
-    return await aiosqlite.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+
+    connection = _Connection(connect, 64)
+    await connection
+    return connection
 
 
 async def _look_over(path: Path, connection: aiosqlite.Connection) -> None:
