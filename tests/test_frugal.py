@@ -17,7 +17,7 @@ from receivers import Webhook
 from world import Bench, bench_in, number_of, settings_of
 
 from vmwatch import cli, reading
-from vmwatch.models import MINUTE
+from vmwatch.models import MINUTE, Alert, Kind
 from vmwatch.simulator import Simulator
 
 CHANNELS = {"phone": "json://127.0.0.1:9/phone"}
@@ -117,7 +117,7 @@ async def test_a_claim_takes_one_statement_a_line_and_a_note_another(statements:
     written = [statement for statement in statements if not statement.startswith("SELECT")]
     assert count(written, "UPDATE line SET attempt_at = NULL") == LINES
     assert count(written, "UPDATE line SET attempt_at = 1") == LINES
-    assert len(written) == 2 * LINES + len(("BEGIN", "COMMIT"))
+    assert len(written) == 2 * LINES + len(("BEGIN", "SAVEPOINT", "RELEASE", "COMMIT"))
 
 
 async def test_what_was_claimed_is_not_read_again(statements: list[str], bench: Bench) -> None:
@@ -157,6 +157,14 @@ async def test_a_transaction_is_one_turn_of_its_thread_whatever_it_does(
     turns = sum(record.msg.startswith("executing") for record in caplog.records)
     looks, claims, settlements = 1, 1, 2 * ALERTS  # each of these looks at its channel first
     assert turns == looks + claims + settlements
+
+
+async def test_what_is_to_be_written_at_once_is_committed_together(statements: list[str], owing: Bench) -> None:
+    statements.clear()
+    alert = Alert(Kind.TEST, ("phone",))
+    ids = await asyncio.gather(*(owing.ledger.outbox.owe(alert, owing.clock.now()) for _ in range(ALERTS)))
+    assert len(set(ids)) == ALERTS
+    assert count(statements, "COMMIT") == 1
 
 
 async def test_due_lines_are_found_by_their_index(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgers import Place, adopted, begun, claimed, decided, line, opened, outbox, owe, polled, states
+from ledgers import Place, adopted, begun, claimed, commits, decided, line, opened, outbox, owe, polled, states
 from values import NOW, NUMBER, OTHER, alert, judged, mailbox, rejected, standing, trusted, voicemail
 
 from vmwatch.errors import LedgerError
@@ -278,6 +278,34 @@ async def test_a_transaction_that_waits_lets_no_other_between_its_halves(ledger:
     assert isinstance(ended[0], ValueError)
     assert (await line(ledger)).label == "Home"
     assert len(await states(ledger)) == 1, "the other's commit stands, and took nothing along"
+
+
+async def test_of_what_is_committed_together_one_that_fails_leaves_nothing_and_takes_nobody_along(
+    store: Path,
+) -> None:
+    async with opened(store) as ledger:
+        await adopted(ledger)
+        current = await line(ledger)
+        stale = replace(current, version=current.version - 1)
+        before = commits(store)
+        kept = await asyncio.gather(
+            ledger.outbox.owe(alert(Kind.TEST, ("phone",)), NOW),
+            ledger.lines.change(replace(stale, label="of a stale row")),
+            ledger._engine.write(broken),
+            ledger.lines.change(replace(current, label="Here")),
+            return_exceptions=True,
+        )
+        assert commits(store) - before == 1
+        assert kept[1] is False
+        assert isinstance(kept[2], LedgerError)
+        assert kept[3] is True
+        assert (await line(ledger)).label == "Here"
+        assert len(await states(ledger)) == 1
+
+
+async def broken(transaction: Transaction) -> None:
+    await transaction.run("UPDATE line SET label = 'half'")
+    await transaction.run("INSERT INTO delivery (id) VALUES (1)")
 
 
 async def test_a_transaction_of_one_turn_that_waits_is_refused_and_leaves_nothing(store: Path) -> None:

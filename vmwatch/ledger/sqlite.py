@@ -6,6 +6,7 @@ does not reach. A second connection reads.
 
 Each connection has a thread, and each turn of it costs two changes of threads, which a busy loop makes it wait
 for. So a whole transaction is one turn: its work, a coroutine that waits for nothing else, is carried out there.
+What waits for the lock meanwhile is committed together: each piece whole or not at all, all with one fsync.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,10 +25,10 @@ import aiosqlite
 
 from vmwatch.errors import LedgerError
 from vmwatch.ledger import place
-from vmwatch.ledger.engine import Row, Transaction, UnreadableStoreError
+from vmwatch.ledger.engine import Row, UnreadableStoreError
+from vmwatch.ledger.turns import Piece, SqliteTransaction, Work, at_once, finished, roll_back
 
 T = TypeVar("T")
-Work = Callable[[Transaction], Awaitable[T]]
 
 BUSY_TIMEOUT_S = 5.0
 """How long a transaction waits for another process's short one."""
@@ -48,6 +49,7 @@ class SqliteEngine:
         self._writer = writer
         self._reader = reader
         self._one_at_a_time = asyncio.Lock()
+        self._waiting: list[Piece] = []
         self._under_way: set[asyncio.Task[Any]] = set()
         self._daemon_lock: int | None = None
         self._in_a_hurry = False
@@ -95,27 +97,80 @@ class SqliteEngine:
             return list(await self._reader.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
 
     async def write(self, work: Work[T]) -> T:
-        return await self._uncut(
-            lambda: self._writer.turn(lambda connection: _finished(self._carried_out(work, _at_once(connection))))
-        )
+        piece = Piece(work)
+        self._waiting.append(piece)
+        await self._uncut(self._with_all_that_wait(piece))
+        if piece.failure is not None:
+            raise piece.failure
+        result: T = piece.result
+        return result
 
     async def hold(self, work: Work[T]) -> T:
-        return await self._uncut(lambda: self._carried_out(work, self._writer.turn))
+        return await self._uncut(self._alone(work))
 
-    async def _uncut(self, transaction: Callable[[], Awaitable[T]]) -> T:
-        task = asyncio.ensure_future(self._noted(transaction))
+    async def _uncut(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.ensure_future(coroutine)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
 
-    async def _noted(self, transaction: Callable[[], Awaitable[T]]) -> T:
+    async def _with_all_that_wait(self, piece: Piece) -> None:
+        async with self._one_at_a_time:
+            if piece in self._waiting:  # else whoever had the lock before took it along
+                pieces, self._waiting = self._waiting, []
+                await self._commit(pieces)
+
+    async def _commit(self, pieces: list[Piece]) -> None:
         try:
-            async with self._one_at_a_time:
-                result = await self._measured(transaction)
+            await self._measured(lambda: self._writer.turn(lambda connection: self._carry_out(connection, pieces)))
         except LedgerError as error:
-            self.trouble = error
+            for piece in pieces:
+                piece.failure = error
+        failures = [piece.failure for piece in pieces if isinstance(piece.failure, LedgerError)]
+        self.trouble = failures[-1] if failures else None
+
+    def _carry_out(self, connection: sqlite3.Connection, pieces: list[Piece]) -> None:
+        self._begin(connection)
+        try:
+            for piece in pieces:
+                self._carry_out_one(connection, piece)
+            connection.execute("COMMIT")
+        except BaseException:
+            roll_back(connection)
             raise
+
+    def _carry_out_one(self, connection: sqlite3.Connection, piece: Piece) -> None:
+        """What it did is undone where it fails, and that alone. Raises where no transaction is left to go on with."""
+        connection.execute("SAVEPOINT piece")
+        try:
+            with _told(self._path):
+                piece.result = finished(piece.work(SqliteTransaction(at_once(connection))))
+        except BaseException as failure:
+            if not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK TO piece")
+            piece.failure = failure
+        connection.execute("RELEASE piece")
+
+    async def _alone(self, work: Work[T]) -> T:
+        async with self._one_at_a_time:
+            try:
+                result = await self._measured(lambda: self._in_turns(work))
+            except LedgerError as error:
+                self.trouble = error
+                raise
         self.trouble = None
+        return result
+
+    async def _in_turns(self, work: Work[T]) -> T:
+        turn = self._writer.turn
+        await turn(self._begin)
+        try:
+            result = await work(SqliteTransaction(turn))
+            await turn(lambda connection: connection.execute("COMMIT"))
+        except BaseException:
+            await turn(roll_back)
+            raise
         return result
 
     async def _measured(self, transaction: Callable[[], Awaitable[T]]) -> T:
@@ -125,16 +180,6 @@ class SqliteEngine:
         with _told(self._path):
             result = await transaction()
         self.on_commit((time.monotonic() - began) * 1000)
-        return result
-
-    async def _carried_out(self, work: Work[T], turn: Turn) -> T:
-        await turn(self._begin)
-        try:
-            result = await work(_SqliteTransaction(turn))
-            await turn(lambda connection: connection.execute("COMMIT"))
-        except BaseException:
-            await turn(_roll_back)
-            raise
         return result
 
     def _begin(self, connection: sqlite3.Connection) -> None:
@@ -196,64 +241,12 @@ class SqliteEngine:
             await memory.close()
 
 
-class _SqliteTransaction:
-    serial = "INTEGER PRIMARY KEY AUTOINCREMENT"
-
-    def __init__(self, turn: Turn) -> None:
-        self._turn = turn
-
-    async def alone(self) -> None:
-        """Every transaction that writes is alone here."""
-
-    async def all(self, sql: str, **parameters: Any) -> list[Row]:
-        rows: list[Row] = await self._turn(lambda connection: connection.execute(sql, parameters).fetchall())
-        return rows
-
-    async def run(self, sql: str, **parameters: Any) -> int:
-        count: int = await self._turn(lambda connection: connection.execute(sql, parameters).rowcount)
-        return count
-
-    async def many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> int:
-        rows = list(rows)
-        if not rows:
-            return 0
-        count: int = await self._turn(lambda connection: connection.executemany(sql, rows).rowcount)
-        return count
-
-
 class _Connection(aiosqlite.Connection):
     """aiosqlite's connection, which has no public way to have its thread do more than one thing in a turn."""
 
     async def turn(self, act: Callable[[sqlite3.Connection], T]) -> T:
         result: T = await self._execute(act, self._conn)  # type: ignore[no-untyped-call]
         return result
-
-
-Turn = Callable[[Callable[[sqlite3.Connection], Any]], Awaitable[Any]]
-"""How something is done with the connection: by a turn of its thread, or at once, by whoever is in one."""
-
-
-def _at_once(connection: sqlite3.Connection) -> Turn:
-    async def turn(act: Callable[[sqlite3.Connection], Any]) -> Any:
-        return act(connection)
-
-    return turn
-
-
-def _finished(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns that never waits. RuntimeError if it does: no loop would go on with it here."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    coroutine.close()
-    raise RuntimeError("a transaction waited for something else: that takes `hold`")
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
 
 
 def lock_is_held(path: Path) -> bool:
