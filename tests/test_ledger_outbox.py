@@ -171,6 +171,7 @@ async def test_what_is_claimed_next_goes_along_with_a_settlement(ledger: Ledger,
     assert settled is not None
     assert settled.following is not None
     assert (settled.following.id, settled.following.attempts) == (ids[1], 1)
+    assert settled.channel == await ledger.outbox.channel("phone")
     assert await states(ledger) == [SENT, PENDING]
     assert await ledger.outbox.claim("phone", NOW + LEASE, LEASE) is None
     assert (await claimed(ledger, now=NOW + 1 + LEASE)).maybe_repeat, "the second one was under way"

@@ -33,6 +33,8 @@ class _Claimed:
 
     delivery: Delivery
     channel: Channel
+    standing: ChannelStanding
+    """The channel's, as it was when the delivery was claimed."""
 
 
 class Deliverer:
@@ -109,17 +111,15 @@ class Deliverer:
         if channel is None:
             return None
         delivery = await self._ledger.outbox.claim(name, self._clock.now(), self._lease, only_alert)
-        return self._claimed(delivery, channel)
+        return self._claimed(delivery, channel, await self._ledger.outbox.channel(name)) if delivery else None
 
     def _open(self, name: str) -> Channel | None:
         """The channel, if anything more is to be sent on it."""
         return None if self._stopping else self._channels.get(name)
 
-    def _claimed(self, delivery: Delivery | None, channel: Channel | None) -> _Claimed | None:
-        if delivery is None or channel is None:
-            return None
+    def _claimed(self, delivery: Delivery, channel: Channel, standing: ChannelStanding) -> _Claimed:
         self._tally.claimed_delivery()
-        return _Claimed(delivery, channel)
+        return _Claimed(delivery, channel, standing)
 
     @property
     def _lease(self) -> Duration:
@@ -131,7 +131,7 @@ class Deliverer:
         text = wording.text(delivery.alert, self._zone, delivery.maybe_repeat)
         receipt = await channel.send(text, self._policy.timeout)
         self._tally.delivered(channel.name, receipt.outcome)
-        settlement, following = await self._settle(delivery, receipt, followed, go_on=go_on)
+        settlement, following = await self._settle(claimed, receipt, followed, go_on=go_on)
         _tell(settlement)
         self._observe(settlement.channel_after)
         if settlement.alerts:
@@ -139,29 +139,35 @@ class Deliverer:
         return following
 
     async def _settle(
-        self, claimed: Delivery, receipt: Receipt, followed: Duration, *, go_on: bool
+        self, claimed: _Claimed, receipt: Receipt, followed: Duration, *, go_on: bool
     ) -> tuple[Settlement, _Claimed | None]:
         """Note what became of an attempt; it is kept until the ledger takes it, for it can't be asked again.
 
         What is claimed next goes along with that: a commit a delivery instead of two.
         """
+        name, made_at = claimed.delivery.channel, claimed.delivery.created_at
+        standing: ChannelStanding | None = claimed.standing
         while True:
             # A clock that was set meanwhile has not made the alert older.
-            delivery = replace(claimed, created_at=claimed.created_at + self._clock.followed - followed)
-            following = self._open(delivery.channel) if go_on and receipt.outcome is Outcome.SENT else None
+            delivery = replace(claimed.delivery, created_at=made_at + self._clock.followed - followed)
+            channel = self._open(name) if go_on and receipt.outcome is Outcome.SENT else None
             try:
-                channel = await self._ledger.outbox.channel(delivery.channel)
+                standing = standing or await self._ledger.outbox.channel(name)
                 settlement = decide.after_delivery(
-                    delivery, receipt, channel, self._clock.moment(), self._policy, self._everyone
+                    delivery, receipt, standing, self._clock.moment(), self._policy, self._everyone
                 )
-                lease = self._lease if following is not None else None
+                lease = self._lease if channel is not None else None
                 settled = await self._ledger.outbox.settle(settlement, self._clock.now(), lease)
             except LedgerError as error:
-                self._say_once(delivery.channel, error)
+                self._say_once(name, error)
                 await asyncio.sleep(SETTLE_AGAIN_S)
+                continue
+            if settled is None:
+                standing = None  # Somebody changed it since it was read.
+            elif settled.following is None or channel is None:
+                return settlement, None
             else:
-                if settled is not None:
-                    return settlement, self._claimed(settled.following, following)
+                return settlement, self._claimed(settled.following, channel, settled.channel)
 
     def _say_once(self, name: str, error: LedgerError) -> None:
         """What keeps a channel's deliveries from being noted is met again at every try, maybe for hours."""

@@ -69,12 +69,12 @@ GUARDS = {
         """
         receipt = await channel.send(text, self._policy.timeout)
         self._tally.delivered(channel.name, receipt.outcome)
-        settlement, following = await self._settle(delivery, receipt, followed, go_on=go_on)
+        settlement, following = await self._settle(claimed, receipt, followed, go_on=go_on)
 """,
         """
         from vmwatch.models import Outcome
 
-        settlement, following = await self._settle(delivery, Receipt(Outcome.SENT), followed, go_on=go_on)
+        settlement, following = await self._settle(claimed, Receipt(Outcome.SENT), followed, go_on=go_on)
         await channel.send(text, self._policy.timeout)
 """,
         "tests/test_deliver.py::test_stopping_lets_a_send_end_and_leaves_what_hangs_for_the_next_start",

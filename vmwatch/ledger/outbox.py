@@ -150,6 +150,8 @@ class Owed:
 class Settled:
     """A settlement that was kept."""
 
+    channel: ChannelStanding
+    """As it stands now."""
     following: Delivery | None
     """The channel's next delivery, if one was to be claimed and is due."""
 
@@ -193,9 +195,9 @@ class Outbox:
             await _settle_delivery(transaction, settlement)
             for alert in settlement.alerts:
                 await owe(transaction, alert, now)
-            if lease is None:
-                return Settled(None)
-            return Settled(await self._claim(transaction, settlement.delivery.channel, now, lease))
+            name, after = settlement.delivery.channel, settlement.channel_after
+            following = None if lease is None else await self._claim(transaction, name, now, lease)
+            return Settled(replace(after, version=after.version + 1), following)
 
         try:
             return await self._engine.write(work)

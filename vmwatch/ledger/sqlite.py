@@ -93,8 +93,15 @@ class SqliteEngine:
         return cls(path, reader, reader)
 
     async def read(self, sql: str, **parameters: Any) -> list[Row]:
+        (rows,) = await self.read_all(sql, **parameters)
+        return rows
+
+    async def read_all(self, *statements: str, **parameters: Any) -> list[list[Row]]:
+        def rows(connection: sqlite3.Connection) -> list[list[Row]]:
+            return [connection.execute(sql, parameters).fetchall() for sql in statements]
+
         with _told(self._path):
-            return list(await self._reader.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
+            return await self._reader.turn(rows)
 
     async def write(self, work: Work[T]) -> T:
         piece = Piece(work)
