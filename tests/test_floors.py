@@ -50,7 +50,7 @@ OWNERS = {
     "apscheduler": {"heartbeat"},
     "aiosqlite": {"ledger/sqlite"},
     "asyncpg": {"ledger/postgres"},
-    "sqlite3": {"ledger/sqlite"},
+    "sqlite3": {"ledger/sqlite", "ledger/turns"},
     "apprise": {"channels"},
     "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener"},
     "random": {"heartbeat", "simulator/callers", "simulator/exchange", "demo"},

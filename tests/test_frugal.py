@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
 import sys
 import types
@@ -12,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from receivers import Webhook
 from world import Bench, bench_in, number_of, settings_of
 
 from vmwatch import cli, reading
-from vmwatch.models import MINUTE
+from vmwatch.ledger.lines import _SETTLED, _UNSETTLED
+from vmwatch.models import MINUTE, Alert, Kind
 from vmwatch.simulator import Simulator
 
 CHANNELS = {"phone": "json://127.0.0.1:9/phone"}
 LINES = 8
+ALERTS = 5
 
 
 @pytest.fixture
@@ -114,7 +118,7 @@ async def test_a_claim_takes_one_statement_a_line_and_a_note_another(statements:
     written = [statement for statement in statements if not statement.startswith("SELECT")]
     assert count(written, "UPDATE line SET attempt_at = NULL") == LINES
     assert count(written, "UPDATE line SET attempt_at = 1") == LINES
-    assert len(written) == 2 * LINES + len(("BEGIN", "COMMIT"))
+    assert len(written) == 2 * LINES + len(("BEGIN", "SAVEPOINT", "RELEASE", "COMMIT"))
 
 
 async def test_what_was_claimed_is_not_read_again(statements: list[str], bench: Bench) -> None:
@@ -123,12 +127,51 @@ async def test_what_was_claimed_is_not_read_again(statements: list[str], bench: 
     assert count(statements, "SELECT") == 3
 
 
-async def test_due_lines_are_found_by_their_index(bench: Bench) -> None:
+# ---- an alert ----
+
+
+@pytest.fixture
+async def owing(operator: Simulator, tmp_path: Path, hook: Webhook) -> AsyncIterator[Bench]:
+    """One line was read a moment ago; a channel that works is owed an alert for each of its messages."""
+    settings = settings_of(operator, {"phone": hook.url}, polling={"first_poll": "each"})
+    async with bench_in(tmp_path, settings) as bench:
+        for _ in range(ALERTS):
+            operator.leave(number_of(0))
+        await bench.poll()
+        yield bench
+
+
+async def test_an_alert_takes_one_commit_more_than_the_poll_that_saw_it(statements: list[str], owing: Bench) -> None:
+    """The first one's claim has a commit of its own; every other is claimed by the one before it."""
+    statements.clear()
+    await owing.deliver()
+    assert [one["state"] for one in await owing.outbox()] == ["sent"] * ALERTS
+    assert count(statements, "COMMIT") == 1 + ALERTS
+
+
+async def test_a_transaction_is_one_turn_of_its_thread_whatever_it_does(
+    caplog: pytest.LogCaptureFixture, owing: Bench
+) -> None:
+    """aiosqlite's own log tells its turns."""
+    with caplog.at_level(logging.DEBUG, "aiosqlite"):
+        await owing.deliver()
+    turns = sum(record.msg.startswith("executing") for record in caplog.records)
+    due, claim, channel = 1, 1, 1
+    assert turns == due + claim + channel + ALERTS, "a settlement each"
+
+
+async def test_what_is_to_be_written_at_once_is_committed_together(statements: list[str], owing: Bench) -> None:
+    statements.clear()
+    alert = Alert(Kind.TEST, ("phone",))
+    ids = await asyncio.gather(*(owing.ledger.outbox.owe(alert, owing.clock.now()) for _ in range(ALERTS)))
+    assert len(set(ids)) == ALERTS
+    assert count(statements, "COMMIT") == 1
+
+
+@pytest.mark.parametrize("due", [_SETTLED, _UNSETTLED])
+async def test_due_lines_are_found_by_their_index(bench: Bench, due: str) -> None:
     with contextlib.closing(sqlite3.connect(bench.folder / "vmwatch.db")) as connection:
-        (plan,) = connection.execute(
-            "EXPLAIN QUERY PLAN SELECT * FROM line WHERE next_poll_at <= 1 AND (state = 'ok') = 1 "
-            "ORDER BY next_poll_at LIMIT 9"
-        ).fetchall()
+        (plan,) = connection.execute(f"EXPLAIN QUERY PLAN {due}", {"now": 1, "me": "", "most": 9}).fetchall()
     assert "USING INDEX line_due" in plan[3]
 
 

@@ -59,7 +59,8 @@ ALL = 10**9
 
 
 async def due(ledger: Ledger, *, settled: bool = False, most: int = ALL, now: int = NOW) -> list[str]:
-    return [standing.name for standing in await ledger.lines.due(now, settled=settled, most=most)]
+    found = await ledger.lines.due(now, most)
+    return [standing.name for standing in (found.settled if settled else found.unsettled)]
 
 
 # ---- the configuration ----
@@ -175,7 +176,7 @@ async def test_a_process_sees_its_own_claims_and_others_do_not_until_they_end(pl
 async def test_of_two_processes_one_wins_a_line(place: Place) -> None:
     async with opened(place) as one, opened(place) as two:
         await adopted(one, standing(), standing(number=OTHER, name="work"))
-        both = [await one.lines.due(NOW, settled=False, most=ALL), await two.lines.due(NOW, settled=False, most=ALL)]
+        both = [list((await ledger.lines.due(NOW, ALL)).unsettled) for ledger in (one, two)]
         claims = [[decide.claimed(due, Moment(NOW), rules(), LEASE) for due in seen] for seen in both]
         first = await one.lines.claim(claims[0], [], NOW)
         second = await two.lines.claim(claims[1], [], NOW)

@@ -34,10 +34,12 @@ from vmwatch.models import (
     SECOND,
     ChannelStanding,
     ChannelState,
+    Delivery,
     DeliveryState,
     Kind,
     Moment,
     Receipt,
+    Settlement,
 )
 from vmwatch.settings import DeliveryPolicy
 
@@ -158,6 +160,44 @@ async def test_an_unknown_outcome_makes_the_next_attempt_a_possible_repeat(ledge
     await owe(ledger, TO_PHONE)
     await attempted(ledger, await claimed(ledger), UNKNOWN)
     assert (await claimed(ledger, now=NOW + HOUR)).maybe_repeat
+
+
+async def test_what_is_claimed_next_goes_along_with_a_settlement(ledger: Ledger, place: Place) -> None:
+    ids = await owe(ledger, TO_PHONE, 2)
+    first = await claimed(ledger)
+    before = await place.commits()
+    settled = await ledger.outbox.settle(await arrived(ledger, first), NOW + 1, LEASE)
+    assert await place.commits() - before == 1
+    assert settled is not None
+    assert settled.following is not None
+    assert (settled.following.id, settled.following.attempts) == (ids[1], 1)
+    assert settled.channel == await ledger.outbox.channel("phone")
+    assert await states(ledger) == [SENT, PENDING]
+    assert await ledger.outbox.claim("phone", NOW + LEASE, LEASE) is None
+    assert (await claimed(ledger, now=NOW + 1 + LEASE)).maybe_repeat, "the second one was under way"
+
+
+async def test_with_nothing_due_a_settlement_claims_nothing(ledger: Ledger) -> None:
+    await owe(ledger, TO_PHONE)
+    await owe(ledger, TO_PHONE, now=NOW + HOUR)
+    settled = await ledger.outbox.settle(await arrived(ledger, await claimed(ledger)), NOW + 1, LEASE)
+    assert settled is not None
+    assert settled.following is None
+
+
+async def test_a_settlement_that_is_refused_claims_nothing(ledger: Ledger) -> None:
+    await owe(ledger, TO_PHONE, 3)
+    first, second = await claimed(ledger), await claimed(ledger)
+    stale = await arrived(ledger, second)
+    await attempted(ledger, first, REFUSED)
+    assert await ledger.outbox.settle(stale, NOW, LEASE) is None
+    assert (await claimed(ledger)).id == 3
+
+
+async def arrived(ledger: Ledger, delivery: Delivery) -> Settlement:
+    """What a send that went well comes to, decided and not yet kept."""
+    channel = await ledger.outbox.channel(delivery.channel)
+    return decide.after_delivery(delivery, ARRIVED, channel, Moment(NOW), DeliveryPolicy(), EVERYONE)
 
 
 async def test_a_settlement_decided_from_an_old_channel_is_refused_whole(ledger: Ledger) -> None:

@@ -19,7 +19,7 @@ from vmwatch import decide
 from vmwatch.errors import LedgerError
 from vmwatch.ledger import DaemonView, Ledger, daemon_runs, path_of
 from vmwatch.ledger.engine import Transaction
-from vmwatch.ledger.lines import _DUE
+from vmwatch.ledger.lines import _SETTLED, _UNSETTLED
 from vmwatch.ledger.postgres import spoken
 from vmwatch.models import HOUR, Moment
 
@@ -78,7 +78,7 @@ async def test_what_a_dead_process_had_claimed_falls_due_after_its_lease(shared:
     async with processes(shared, 1) as (ledger,):
         await ledger.become_daemon("1", NOW + 1)
         for now, due in ((NOW + LEASE - 1, 0), (NOW + HOUR, 1)):
-            assert len(await ledger.lines.due(now, settled=False, most=9)) == due
+            assert len(list((await ledger.lines.due(now, 9)).unsettled)) == due
         assert await ledger.outbox.claim("phone", NOW + LEASE - 1, LEASE) is None
         assert (await claimed(ledger, now=NOW + LEASE)).maybe_repeat
         assert (await line(ledger)).attempt_at == NOW
@@ -91,7 +91,7 @@ async def test_four_processes_claim_each_line_once(shared: PostgresPlace) -> Non
 
         async def work(ledger: Ledger) -> list[str]:
             won: list[str] = []
-            while due := await ledger.lines.due(NOW, settled=True, most=20):
+            while due := list((await ledger.lines.due(NOW, 20)).settled):
                 claims = [decide.claimed(one, Moment(NOW), rules(), LEASE) for one in due]
                 won += [claim.number for claim in await ledger.lines.claim(claims, [], NOW)]
             return won
@@ -119,7 +119,7 @@ async def test_a_claim_passes_over_what_another_process_holds(shared: PostgresPl
     async with opened(shared) as ledger:
         await adopted(ledger, standing(), standing(number=OTHER, name="work"))
         ids = await owe(ledger, alert(channels=("phone",)), 2)
-        due = await ledger.lines.due(NOW, settled=False, most=9)
+        due = (await ledger.lines.due(NOW, 9)).unsettled
         claims = [decide.claimed(one, Moment(NOW), rules(), LEASE) for one in due]
         async with shared.connection.transaction():
             await shared.rows(f"SELECT 1 FROM line WHERE number = '{NUMBER}' FOR UPDATE")
@@ -406,13 +406,14 @@ def test_a_statement_is_put_in_postgresqls_words(sql: str, text: str, names: tup
     assert spoken(sql) == (text, names)
 
 
-async def test_the_index_of_due_lines_is_used(shared: PostgresPlace) -> None:
+@pytest.mark.parametrize("due", [_SETTLED, _UNSETTLED])
+async def test_the_index_of_due_lines_is_used(shared: PostgresPlace, due: str) -> None:
     async with opened(shared) as ledger:
         lines = [trusted(number=f"+45719{n:05}", name=f"l{n}", next_poll_at=NOW + n) for n in range(3000)]
         await adopted(ledger, *lines)
         await shared.rows("ANALYZE line")
-        await shared.rows(f"PREPARE due AS {spoken(_DUE)[0]}")
-        plan = "\n".join(row[0] for row in await shared.rows(f"EXPLAIN EXECUTE due({NOW}, 'me', 1, 20)"))
+        await shared.rows(f"PREPARE due AS {spoken(due)[0]}")
+        plan = "\n".join(row[0] for row in await shared.rows(f"EXPLAIN EXECUTE due({NOW}, 'me', 20)"))
         assert "line_due" in plan
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgers import Place, adopted, begun, claimed, decided, line, opened, outbox, owe, polled, states
+from ledgers import Place, adopted, begun, claimed, commits, decided, line, opened, outbox, owe, polled, states
 from values import NOW, NUMBER, OTHER, alert, judged, mailbox, rejected, standing, trusted, voicemail
 
 from vmwatch.errors import LedgerError
 from vmwatch.ledger import DaemonView, Ledger
+from vmwatch.ledger.engine import Transaction
 from vmwatch.ledger.migrations import MIGRATIONS
 from vmwatch.ledger.rows import alert_from_json, alert_to_json
 from vmwatch.models import DAY, FOREVER, HOUR, MINUTE, Kind, LineState, OperatorStanding, Reason
@@ -256,6 +257,68 @@ async def test_fifty_writers_interleave_safely(place: Place) -> None:
         assert len(set(ids)) == 50
         assert ((await line(one)).failures, (await line(two)).version) == (50, 50)
         assert len(await states(one, "phone")) == len(await states(one, "mail")) == 50
+
+
+async def test_a_transaction_that_waits_lets_no_other_between_its_halves(ledger: Ledger, place: Place) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def fails_after_a_wait(transaction: Transaction) -> None:
+        await transaction.run("UPDATE line SET label = 'half'")
+        begun.set()
+        await go_on.wait()
+        raise ValueError
+
+    holding = asyncio.create_task(ledger._engine.hold(fails_after_a_wait))
+    await begun.wait()
+    other = asyncio.create_task(owe(ledger, alert(Kind.TEST, ("phone",))))
+    await asyncio.sleep(0.05)
+    assert not other.done()
+    go_on.set()
+    ended = await asyncio.gather(holding, other, return_exceptions=True)
+    assert isinstance(ended[0], ValueError)
+    assert (await line(ledger)).label == "Home"
+    assert len(await states(ledger)) == 1, "the other's commit stands, and took nothing along"
+
+
+async def test_of_what_is_committed_together_one_that_fails_leaves_nothing_and_takes_nobody_along(
+    store: Path,
+) -> None:
+    async with opened(store) as ledger:
+        await adopted(ledger)
+        current = await line(ledger)
+        stale = replace(current, version=current.version - 1)
+        before = commits(store)
+        kept = await asyncio.gather(
+            ledger.outbox.owe(alert(Kind.TEST, ("phone",)), NOW),
+            ledger.lines.change(replace(stale, label="of a stale row")),
+            ledger._engine.write(broken),
+            ledger.lines.change(replace(current, label="Here")),
+            return_exceptions=True,
+        )
+        assert commits(store) - before == 1
+        assert kept[1] is False
+        assert isinstance(kept[2], LedgerError)
+        assert kept[3] is True
+        assert (await line(ledger)).label == "Here"
+        assert len(await states(ledger)) == 1
+
+
+async def broken(transaction: Transaction) -> None:
+    await transaction.run("UPDATE line SET label = 'half'")
+    await transaction.run("INSERT INTO delivery (id) VALUES (1)")
+
+
+async def test_a_transaction_of_one_turn_that_waits_is_refused_and_leaves_nothing(store: Path) -> None:
+    async def waits(transaction: Transaction) -> None:
+        await transaction.run("UPDATE line SET label = 'half'")
+        await asyncio.sleep(0)
+
+    async with opened(store) as ledger:
+        await adopted(ledger)
+        with pytest.raises(RuntimeError, match="hold"):
+            await ledger._engine.write(waits)
+        assert (await line(ledger)).label == "Home"
+        await owe(ledger, alert(Kind.TEST, ("phone",)))
 
 
 async def test_two_processes_that_read_before_they_write_wait_for_each_other(place: Place) -> None:

@@ -266,21 +266,23 @@ class _Witness(logging.Filter):
 
 
 _WITNESS = _Witness()
-_TALKATIVE = ("apprise", "urllib3", "requests_oauthlib", "oauthlib")
+_TALKATIVE = {
+    "apprise": logging.DEBUG,
+    **dict.fromkeys(("urllib3", "requests_oauthlib", "oauthlib"), logging.WARNING),
+}
 
 
 def _seclude() -> None:
     """The loggers print tokens at DEBUG and hosts at WARNING: nothing leaves them. `result.logs()` still works."""
     os.environ.setdefault("NETRC", os.devnull)
-    for name in _TALKATIVE:
+    for name, level in _TALKATIVE.items():
         logger = logging.getLogger(name)
-        logger.setLevel(logging.WARNING)
+        if logger.level != level:  # setting it, even to the same, has every logger forget what it lets pass
+            logger.setLevel(level)
         logger.propagate = False
         if not logger.handlers:
             logger.addHandler(logging.NullHandler())
-    apprise_s_own = logging.getLogger("apprise")
-    apprise_s_own.setLevel(logging.DEBUG)
-    apprise_s_own.addFilter(_WITNESS)
+    logging.getLogger("apprise").addFilter(_WITNESS)
 
 
 _NEVER_CONNECTED = (

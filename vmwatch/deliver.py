@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 
 from vmwatch import decide, wording
@@ -16,7 +16,7 @@ from vmwatch.channels import Channel
 from vmwatch.errors import LedgerError
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
-from vmwatch.models import SECOND, ChannelStanding, ChannelState, Delivery, Duration, Receipt, Settlement
+from vmwatch.models import SECOND, ChannelStanding, ChannelState, Delivery, Duration, Outcome, Receipt, Settlement
 from vmwatch.settings import Settings
 from vmwatch.tally import Tally
 
@@ -25,6 +25,16 @@ log = logging.getLogger(__name__)
 LEASE_MARGIN: Duration = 10 * SECOND
 """How much longer than an attempt may take a claim is good for."""
 SETTLE_AGAIN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """A delivery to be made, by the channel that had its name when it was claimed."""
+
+    delivery: Delivery
+    channel: Channel
+    standing: ChannelStanding
+    """The channel's, as it was when the delivery was claimed."""
 
 
 class Deliverer:
@@ -82,53 +92,82 @@ class Deliverer:
     async def _drain(self, name: str) -> None:
         """Send what is due on a channel, until one attempt fails: the rest waits for the next heartbeat at least."""
         try:
-            while not self._stopping and (channel := self._channels.get(name)) and await self._next(channel):
-                pass
+            claimed = await self._first(name)
+            while claimed is not None:
+                claimed = await self._deliver(claimed, go_on=True)
         except LedgerError as error:
             self._say_once(name, error)
         finally:
             del self._busy[name]
 
-    async def _next(self, channel: Channel, only_alert: int | None = None) -> bool:
-        """Whether something was due, and was sent."""
-        lease = self._policy.timeout + LEASE_MARGIN
-        delivery = await self._ledger.outbox.claim(channel.name, self._clock.now(), lease, only_alert)
-        if delivery is None:
-            return False
-        self._tally.claimed_delivery()
-        return await self._deliver(delivery, channel)
-
     async def send_alert(self, alert_id: int, name: str) -> None:
         """Send one alert on one channel now, if it is due there."""
-        await self._next(self._channels[name], alert_id)
+        claimed = await self._first(name, alert_id)
+        if claimed is not None:
+            await self._deliver(claimed, go_on=False)
 
-    async def _deliver(self, delivery: Delivery, channel: Channel) -> bool:
-        followed = self._clock.followed
+    async def _first(self, name: str, only_alert: int | None = None) -> _Claimed | None:
+        channel = self._open(name)
+        if channel is None:
+            return None
+        delivery = await self._ledger.outbox.claim(name, self._clock.now(), self._lease, only_alert)
+        return self._claimed(delivery, channel, await self._ledger.outbox.channel(name)) if delivery else None
+
+    def _open(self, name: str) -> Channel | None:
+        """The channel, if anything more is to be sent on it."""
+        return None if self._stopping else self._channels.get(name)
+
+    def _claimed(self, delivery: Delivery, channel: Channel, standing: ChannelStanding) -> _Claimed:
+        self._tally.claimed_delivery()
+        return _Claimed(delivery, channel, standing)
+
+    @property
+    def _lease(self) -> Duration:
+        return self._policy.timeout + LEASE_MARGIN
+
+    async def _deliver(self, claimed: _Claimed, *, go_on: bool) -> _Claimed | None:
+        """The channel's next delivery, if this one was sent and it is to go on."""
+        delivery, channel, followed = claimed.delivery, claimed.channel, self._clock.followed
         text = wording.text(delivery.alert, self._zone, delivery.maybe_repeat)
         receipt = await channel.send(text, self._policy.timeout)
         self._tally.delivered(channel.name, receipt.outcome)
-        settlement = await self._settle(delivery, receipt, followed)
+        settlement, following = await self._settle(claimed, receipt, followed, go_on=go_on)
         _tell(settlement)
         self._observe(settlement.channel_after)
         if settlement.alerts:
             self._ring()
-        return settlement.sent_at is not None
+        return following
 
-    async def _settle(self, claimed: Delivery, receipt: Receipt, followed: Duration) -> Settlement:
-        """Note what became of an attempt; it is kept until the ledger takes it, for it can't be asked again."""
+    async def _settle(
+        self, claimed: _Claimed, receipt: Receipt, followed: Duration, *, go_on: bool
+    ) -> tuple[Settlement, _Claimed | None]:
+        """Note what became of an attempt; it is kept until the ledger takes it, for it can't be asked again.
+
+        What is claimed next goes along with that: a commit a delivery instead of two.
+        """
+        name, made_at = claimed.delivery.channel, claimed.delivery.created_at
+        standing: ChannelStanding | None = claimed.standing
         while True:
             # A clock that was set meanwhile has not made the alert older.
-            delivery = replace(claimed, created_at=claimed.created_at + self._clock.followed - followed)
+            delivery = replace(claimed.delivery, created_at=made_at + self._clock.followed - followed)
+            channel = self._open(name) if go_on and receipt.outcome is Outcome.SENT else None
             try:
-                channel = await self._ledger.outbox.channel(delivery.channel)
+                standing = standing or await self._ledger.outbox.channel(name)
                 settlement = decide.after_delivery(
-                    delivery, receipt, channel, self._clock.moment(), self._policy, self._everyone
+                    delivery, receipt, standing, self._clock.moment(), self._policy, self._everyone
                 )
-                if await self._ledger.outbox.settle(settlement, self._clock.now()):
-                    return settlement
+                lease = self._lease if channel is not None else None
+                settled = await self._ledger.outbox.settle(settlement, self._clock.now(), lease)
             except LedgerError as error:
-                self._say_once(delivery.channel, error)
+                self._say_once(name, error)
                 await asyncio.sleep(SETTLE_AGAIN_S)
+                continue
+            if settled is None:
+                standing = None  # Somebody changed it since it was read.
+            elif settled.following is None or channel is None:
+                return settlement, None
+            else:
+                return settlement, self._claimed(settled.following, channel, settled.channel)
 
     def _say_once(self, name: str, error: LedgerError) -> None:
         """What keeps a channel's deliveries from being noted is met again at every try, maybe for hours."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from vmwatch import decide
 from vmwatch.attempt import Attempts, Login
@@ -154,13 +155,13 @@ class Poller:
         self._ring()
 
     async def _due(self, now: Instant, only: frozenset[str] | None) -> list[Standing]:
-        operator = await self._ledger.lines.operator()
-        self._attempts.block_is_open = operator.failures > 0
-        if decide.is_blocked(operator, now):
+        found = await self._ledger.lines.due(now, self._plan.concurrency if only is None else NO_LIMIT)
+        self._attempts.block_is_open = found.operator.failures > 0
+        if decide.is_blocked(found.operator, now):
             return []
-        room, unsettled_room = self._room(operator)
-        unsettled = await self._pick(now, only, unsettled_room, settled=False)
-        settled = await self._pick(now, only, room - len(unsettled), settled=True)
+        room, unsettled_room = self._room(found.operator)
+        unsettled = self._pick(found.unsettled, only, unsettled_room)
+        settled = self._pick(found.settled, only, room - len(unsettled))
         self._crowded = len(unsettled) + len(settled) >= min(room, unsettled_room)
         return unsettled + settled
 
@@ -177,12 +178,9 @@ class Poller:
         room = concurrency - len(self._under_way)
         return room, min(room, max(1, concurrency // 2) - len(self._unsettled))
 
-    async def _pick(self, now: Instant, only: frozenset[str] | None, room: int, *, settled: bool) -> list[Standing]:
-        if room <= 0:
-            return []
-        most = room + len(self._under_way) if only is None else NO_LIMIT
-        due = await self._ledger.lines.due(now, settled=settled, most=most)
-        return [self._as_noted(standing) for standing in due if self._may_start(standing, only)][:room]
+    def _pick(self, due: Iterator[Standing], only: frozenset[str] | None, room: int) -> list[Standing]:
+        startable = (self._as_noted(standing) for standing in due if self._may_start(standing, only))
+        return list(islice(startable, max(room, 0)))
 
     def _may_start(self, standing: Standing, only: frozenset[str] | None) -> bool:
         number = standing.number

@@ -69,21 +69,21 @@ GUARDS = {
         """
         receipt = await channel.send(text, self._policy.timeout)
         self._tally.delivered(channel.name, receipt.outcome)
-        settlement = await self._settle(delivery, receipt, followed)
+        settlement, following = await self._settle(claimed, receipt, followed, go_on=go_on)
 """,
         """
         from vmwatch.models import Outcome
 
-        settlement = await self._settle(delivery, Receipt(Outcome.SENT), followed)
+        settlement, following = await self._settle(claimed, Receipt(Outcome.SENT), followed, go_on=go_on)
         await channel.send(text, self._policy.timeout)
 """,
         "tests/test_deliver.py::test_stopping_lets_a_send_end_and_leaves_what_hangs_for_the_next_start",
     ),
     "one lock is held around each transaction": Guard(
         "vmwatch/ledger/sqlite.py",
-        "async with self._one_at_a_time, self._committed():",
-        "async with self._committed():",
-        "tests/test_ledger_store.py::test_fifty_writers_interleave_safely",
+        "async with self._one_at_a_time:",
+        "if self._one_at_a_time:",
+        "tests/test_ledger_store.py::test_a_transaction_that_waits_lets_no_other_between_its_halves",
     ),
     "a row's version is checked against resume": Guard(
         "vmwatch/ledger/lines.py",

@@ -369,7 +369,7 @@ async def test_transactions_side_by_side_never_publish_each_others_halves(tmp_pa
     store = tmp_path / "vmwatch.db"
     engine = await SqliteEngine.open(store, create=True)
     await engine.write(lambda transaction: transaction.run("CREATE TABLE half (work INTEGER)"))
-    tasks = [asyncio.create_task(engine.write(_two_halves(number))) for number in range(60)]
+    tasks = [asyncio.create_task(engine.hold(_two_halves(number))) for number in range(60)]
     await asyncio.sleep(0)
     for task in tasks[::5]:
         task.cancel()

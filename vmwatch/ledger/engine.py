@@ -39,7 +39,7 @@ class Transaction(Protocol):
 
 
 class Engine(Protocol):
-    """Both calls raise LedgerError, and let through whatever `work` raises after rolling back."""
+    """Reads and writes raise LedgerError, and let through whatever `work` raises after rolling back."""
 
     trouble: LedgerError | None
     """What the last transaction failed with; None once another one was committed."""
@@ -53,8 +53,17 @@ class Engine(Protocol):
     async def read(self, sql: str, **parameters: Any) -> list[Row]:
         """Rows as they were last committed; never waits behind a write."""
 
+    async def read_all(self, *statements: str, **parameters: Any) -> list[list[Row]]:
+        """The same for several statements, which share their parameters; not necessarily of one moment."""
+
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Commit all that `work` does, or nothing. A cancelled caller does not cut it short."""
+        """Commit all that `work` does, or nothing. A cancelled caller does not cut it short.
+
+        `work` waits for nothing but its transaction, and may run in another thread: it changes nothing of ours.
+        """
+
+    async def hold(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """The same for work that waits for something else meanwhile."""
 
     def hurry(self) -> None:
         """The process is about to end: wait for nobody any more, and fail at once where that would be needed."""

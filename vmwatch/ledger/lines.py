@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmwatch.ledger.alerts import DROPPED, owe
@@ -20,9 +20,11 @@ _DUE = f"""
 WHERE next_poll_at <= :now AND configured = 1 AND enabled = 1
   AND (paused_until IS NULL OR paused_until <= :now)
   AND (claimed_until IS NULL OR claimed_until <= :now OR claimed_by = :me)
-  AND (state = 'ok') = (:settled = 1)
+  AND (state = 'ok') = {{settled}}
 ORDER BY next_poll_at LIMIT :most
 """
+_SETTLED = _DUE.format(settled="(1 = 1)")
+_UNSETTLED = _DUE.format(settled="(1 = 0)")
 
 _CHANGED = tuple(name for name in LINE if name not in ("number", "version"))
 _CHANGE = f"""
@@ -92,6 +94,16 @@ class QuietNote:
     last_success_at: Instant
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a round finds: lines to poll, the longest due first, to be gone through once."""
+
+    operator: OperatorStanding
+    unsettled: Iterator[Standing]
+    """Those that were not read well the last time."""
+    settled: Iterator[Standing]
+
+
 class Lines:
     def __init__(self, engine: Engine, me: str) -> None:
         self._engine = engine
@@ -105,21 +117,22 @@ class Lines:
         return _first(await self._engine.read(_BY_NUMBER, number=number))
 
     async def operator(self) -> OperatorStanding:
-        rows = await self._engine.read(_OPERATOR)
-        return value(OperatorStanding, rows[0]) if rows else OperatorStanding()
+        return _operator(await self._engine.read(_OPERATOR))
 
     async def known(self, number: str) -> dict[str, Remembered]:
         """Every message of the line that was ever seen and is still remembered, by id."""
         rows = await self._engine.read(_KNOWN, number=number)
         return {entry.id: entry for entry in (value(Remembered, row) for row in rows)}
 
-    async def due(self, now: Instant, *, settled: bool, most: int) -> tuple[Standing, ...]:
-        """Lines to poll, the longest due first: those that were last read well (`settled`), or the others.
+    async def due(self, now: Instant, most: int) -> Due:
+        """Lines to poll, so many of either kind at most, and whether the operator lets us.
 
         Lines that this process claimed are among them: it knows itself what it has under way.
         """
-        rows = await self._engine.read(_DUE, now=now, me=self._me, settled=int(settled), most=most)
-        return tuple(value(Standing, row) for row in rows)
+        found = await self._engine.read_all(_OPERATOR, _UNSETTLED, _SETTLED, now=now, me=self._me, most=most)
+        operator, unsettled, settled = found
+        # Where lines wait for room, most of these rows are for another round.
+        return Due(_operator(operator), map(_standing, unsettled), map(_standing, settled))
 
     async def claim(self, claims: Sequence[Claim], notes: Iterable[QuietNote], now: Instant) -> Sequence[Claim]:
         """Write down attempts before they are made, and what quiet polls left to note, in one commit.
@@ -235,5 +248,13 @@ def _message(number: str, message: Voicemail, now: Instant) -> dict[str, object]
     return {**cells(message), "number": number, "now": now}
 
 
+def _operator(rows: list[Row]) -> OperatorStanding:
+    return value(OperatorStanding, rows[0]) if rows else OperatorStanding()
+
+
+def _standing(row: Row) -> Standing:
+    return value(Standing, row)
+
+
 def _first(rows: list[Row]) -> Standing | None:
-    return value(Standing, rows[0]) if rows else None
+    return _standing(rows[0]) if rows else None

@@ -59,9 +59,9 @@ async def _copy(source: Engine, target: Engine) -> Moved:
             await _refuse_content(write, target)
             return Moved({table: await _copy_table(table, read, write) for table in TABLES})
 
-        return await target.write(take)
+        return await target.hold(take)
 
-    return await source.write(give)
+    return await source.hold(give)
 
 
 async def _refuse_content(transaction: Transaction, engine: Engine) -> None:

@@ -38,9 +38,9 @@ WHERE id = (
       AND (CAST(:only AS BIGINT) IS NULL OR alert_id = :only)
     ORDER BY next_attempt_at, id LIMIT 1 /*+ FOR UPDATE SKIP LOCKED */
 )
-RETURNING id, alert_id, channel, attempts, maybe_repeat, version
+RETURNING id, channel, attempts, maybe_repeat, version,
+    (SELECT facts FROM alert WHERE alert.id = alert_id), (SELECT created_at FROM alert WHERE alert.id = alert_id)
 """
-_FACTS = "SELECT facts, created_at FROM alert WHERE id = :alert"
 
 _SETTLE = """
 UPDATE delivery SET
@@ -147,6 +147,16 @@ class Owed:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """A settlement that was kept."""
+
+    channel: ChannelStanding
+    """As it stands now."""
+    following: Delivery | None
+    """The channel's next delivery, if one was to be claimed and is due."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelView:
     standing: ChannelStanding
     pending: int
@@ -168,31 +178,39 @@ class Outbox:
         """The channel's longest due delivery, its attempt written down; None if there is none."""
 
         async def work(transaction: Transaction) -> Delivery | None:
-            rows = await transaction.all(
-                _CLAIM, channel=channel, now=now, lease_end=now + lease, me=self._me, only=only_alert
-            )
-            return await _delivery(transaction, rows[0]) if rows else None
+            return await self._claim(transaction, channel, now, lease, only_alert)
 
         return await self._engine.write(work)
 
-    async def settle(self, settlement: Settlement, now: Instant) -> bool:
-        """Keep what an attempt came to; False if the channel's row was changed since it was read.
+    async def settle(self, settlement: Settlement, now: Instant, lease: Duration | None = None) -> Settled | None:
+        """Keep what an attempt came to; None if the channel's row was changed since it was read.
 
-        Where the delivery itself was changed meanwhile (withdrawn, retried, dropped), that stands, unless the
-        alert was sent: what was sent is never sent again.
+        With a lease, the channel's next delivery is claimed by the same commit. Where the delivery itself was
+        changed meanwhile (withdrawn, retried, dropped), that stands, unless the alert was sent: what was sent is
+        never sent again.
         """
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction) -> Settled:
             await _settle_channel(transaction, settlement, now)
             await _settle_delivery(transaction, settlement)
             for alert in settlement.alerts:
                 await owe(transaction, alert, now)
+            name, after = settlement.delivery.channel, settlement.channel_after
+            following = None if lease is None else await self._claim(transaction, name, now, lease)
+            return Settled(replace(after, version=after.version + 1), following)
 
         try:
-            await self._engine.write(work)
+            return await self._engine.write(work)
         except Superseded:
-            return False
-        return True
+            return None
+
+    async def _claim(
+        self, transaction: Transaction, channel: str, now: Instant, lease: Duration, only_alert: int | None = None
+    ) -> Delivery | None:
+        rows = await transaction.all(
+            _CLAIM, channel=channel, now=now, lease_end=now + lease, me=self._me, only=only_alert
+        )
+        return _delivery(rows[0]) if rows else None
 
     async def owe(self, alert: Alert, now: Instant) -> int:
         """Write down an alert that a person asked for; returns its id."""
@@ -271,11 +289,9 @@ async def _rename(transaction: Transaction, channels: Mapping[str, str]) -> None
     await transaction.many(_RENAME, [{"old": old, "new": new} for old, new in channels.items()])
 
 
-async def _delivery(transaction: Transaction, row: Row) -> Delivery:
-    id_, alert_id, channel, attempts, maybe_repeat, version = row
-    facts, created_at = (await transaction.all(_FACTS, alert=alert_id))[0]
-    alert = alert_from_json(facts)
-    return Delivery(id_, channel, alert, created_at, attempts, bool(maybe_repeat), version)
+def _delivery(row: Row) -> Delivery:
+    id_, channel, attempts, maybe_repeat, version, facts, created_at = row
+    return Delivery(id_, channel, alert_from_json(facts), created_at, attempts, bool(maybe_repeat), version)
 
 
 async def _settle_channel(transaction: Transaction, settlement: Settlement, now: Instant) -> None:

@@ -105,8 +105,14 @@ class PostgresEngine:
         async with self._reader.held(self._limit) as connection:
             return await _PostgresTransaction(connection).all(sql, **parameters)
 
+    async def read_all(self, *statements: str, **parameters: Any) -> list[list[Row]]:
+        return [await self.read(sql, **parameters) for sql in statements]
+
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         return await self._uncut(self._noted(work))
+
+    async def hold(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        return await self.write(work)
 
     async def _uncut(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """In a task that goes on when the caller is cancelled."""

@@ -3,6 +3,10 @@
 A SQLite transaction belongs to the connection, not to the task that began it: so one connection writes, one
 lock is held around each whole transaction, and each runs in a task of its own that its caller's cancellation
 does not reach. A second connection reads.
+
+Each connection has a thread, and each turn of it costs two changes of threads, which a busy loop makes it wait
+for. So a whole transaction is one turn: its work, a coroutine that waits for nothing else, is carried out there.
+What waits for the lock meanwhile is committed together: each piece whole or not at all, all with one fsync.
 """
 
 from __future__ import annotations
@@ -11,8 +15,8 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -21,7 +25,8 @@ import aiosqlite
 
 from vmwatch.errors import LedgerError
 from vmwatch.ledger import place
-from vmwatch.ledger.engine import Row, Transaction, UnreadableStoreError
+from vmwatch.ledger.engine import Row, UnreadableStoreError
+from vmwatch.ledger.turns import Piece, SqliteTransaction, Work, at_once, finished, roll_back
 
 T = TypeVar("T")
 
@@ -38,12 +43,13 @@ LOCK_TRIES = 10
 class SqliteEngine:
     shared = False
 
-    def __init__(self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+    def __init__(self, path: Path, writer: _Connection, reader: _Connection) -> None:
         self._path = path
         self.place = str(path)
         self._writer = writer
         self._reader = reader
         self._one_at_a_time = asyncio.Lock()
+        self._waiting: list[Piece] = []
         self._under_way: set[asyncio.Task[Any]] = set()
         self._daemon_lock: int | None = None
         self._in_a_hurry = False
@@ -87,47 +93,108 @@ class SqliteEngine:
         return cls(path, reader, reader)
 
     async def read(self, sql: str, **parameters: Any) -> list[Row]:
-        with _told(self._path):
-            return list(await self._reader.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
+        (rows,) = await self.read_all(sql, **parameters)
+        return rows
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        task = asyncio.ensure_future(self._transaction(work))
+    async def read_all(self, *statements: str, **parameters: Any) -> list[list[Row]]:
+        def rows(connection: sqlite3.Connection) -> list[list[Row]]:
+            return [connection.execute(sql, parameters).fetchall() for sql in statements]
+
+        with _told(self._path):
+            return await self._reader.turn(rows)
+
+    async def write(self, work: Work[T]) -> T:
+        piece = Piece(work)
+        self._waiting.append(piece)
+        await self._uncut(self._with_all_that_wait(piece))
+        if piece.failure is not None:
+            raise piece.failure
+        result: T = piece.result
+        return result
+
+    async def hold(self, work: Work[T]) -> T:
+        return await self._uncut(self._alone(work))
+
+    async def _uncut(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.ensure_future(coroutine)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
 
-    async def _transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def _with_all_that_wait(self, piece: Piece) -> None:
+        async with self._one_at_a_time:
+            if piece in self._waiting:  # else whoever had the lock before took it along
+                pieces, self._waiting = self._waiting, []
+                await self._commit(pieces)
+
+    async def _commit(self, pieces: list[Piece]) -> None:
         try:
-            async with self._one_at_a_time, self._committed():
-                result = await work(_SqliteTransaction(self._writer))
+            await self._measured(lambda: self._writer.turn(lambda connection: self._carry_out(connection, pieces)))
         except LedgerError as error:
-            self.trouble = error
+            for piece in pieces:
+                piece.failure = error
+        failures = [piece.failure for piece in pieces if isinstance(piece.failure, LedgerError)]
+        self.trouble = failures[-1] if failures else None
+
+    def _carry_out(self, connection: sqlite3.Connection, pieces: list[Piece]) -> None:
+        self._begin(connection)
+        try:
+            for piece in pieces:
+                self._carry_out_one(connection, piece)
+            connection.execute("COMMIT")
+        except BaseException:
+            roll_back(connection)
             raise
+
+    def _carry_out_one(self, connection: sqlite3.Connection, piece: Piece) -> None:
+        """What it did is undone where it fails, and that alone. Raises where no transaction is left to go on with."""
+        connection.execute("SAVEPOINT piece")
+        try:
+            with _told(self._path):
+                piece.result = finished(piece.work(SqliteTransaction(at_once(connection))))
+        except BaseException as failure:
+            if not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK TO piece")
+            piece.failure = failure
+        connection.execute("RELEASE piece")
+
+    async def _alone(self, work: Work[T]) -> T:
+        async with self._one_at_a_time:
+            try:
+                result = await self._measured(lambda: self._in_turns(work))
+            except LedgerError as error:
+                self.trouble = error
+                raise
         self.trouble = None
         return result
 
-    @asynccontextmanager
-    async def _committed(self) -> AsyncIterator[None]:
+    async def _in_turns(self, work: Work[T]) -> T:
+        turn = self._writer.turn
+        await turn(self._begin)
+        try:
+            result = await work(SqliteTransaction(turn))
+            await turn(lambda connection: connection.execute("COMMIT"))
+        except BaseException:
+            await turn(roll_back)
+            raise
+        return result
+
+    async def _measured(self, transaction: Callable[[], Awaitable[T]]) -> T:
         if self._in_a_hurry and self.trouble is not None:
             raise self.trouble
         began = time.monotonic()
         with _told(self._path):
-            await self._begin()
-            try:
-                yield
-                await self._writer.execute("COMMIT")
-                self.on_commit((time.monotonic() - began) * 1000)
-            except BaseException:
-                if self._writer.in_transaction:
-                    await self._writer.execute("ROLLBACK")
-                raise
+            result = await transaction()
+        self.on_commit((time.monotonic() - began) * 1000)
+        return result
 
-    async def _begin(self) -> None:
+    def _begin(self, connection: sqlite3.Connection) -> None:
         deadline = time.monotonic() + BUSY_TIMEOUT_S
         while True:
             try:
                 # IMMEDIATE: a deferred transaction that reads first and then writes fails at once when another writes.
-                await self._writer.execute("BEGIN IMMEDIATE")
+                connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
                 if _primary(error) not in _PASSING or self._in_a_hurry or time.monotonic() >= deadline:
                     raise
@@ -181,26 +248,12 @@ class SqliteEngine:
             await memory.close()
 
 
-class _SqliteTransaction:
-    serial = "INTEGER PRIMARY KEY AUTOINCREMENT"
+class _Connection(aiosqlite.Connection):
+    """aiosqlite's connection, which has no public way to have its thread do more than one thing in a turn."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
-        self._connection = connection
-
-    async def alone(self) -> None:
-        """Every transaction that writes is alone here."""
-
-    async def all(self, sql: str, **parameters: Any) -> list[Row]:
-        return list(await self._connection.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
-
-    # Each call is a turn of the connection's thread, closing a cursor too: one that returned no rows holds nothing.
-
-    async def run(self, sql: str, **parameters: Any) -> int:
-        return (await self._connection.execute(sql, parameters)).rowcount
-
-    async def many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> int:
-        rows = list(rows)
-        return (await self._connection.executemany(sql, rows)).rowcount if rows else 0
+    async def turn(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        result: T = await self._execute(act, self._conn)  # type: ignore[no-untyped-call]
+        return result
 
 
 def lock_is_held(path: Path) -> bool:
@@ -242,9 +295,15 @@ async def fold(path: Path) -> None:
             await connection.close()
 
 
-async def _connect(path: Path, mode: str = "rw") -> aiosqlite.Connection:
+async def _connect(path: Path, mode: str = "rw") -> _Connection:
     uri = f"file:{quote(str(path))}?mode={mode}"
-    return await aiosqlite.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+
+    connection = _Connection(connect, 64)
+    await connection
+    return connection
 
 
 async def _look_over(path: Path, connection: aiosqlite.Connection) -> None:
