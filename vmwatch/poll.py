@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vmwatch import decide
 from vmwatch.attempt import Attempts, Login
 from vmwatch.errors import Trouble
 from vmwatch.heartbeat import Clock
-from vmwatch.ledger import Ledger, QuietNote
+from vmwatch.ledger import Choose, Ledger, QuietNote
 from vmwatch.models import SECOND, Claim, Duration, Instant, LineState, Moment, OperatorStanding, Reason, Standing
 from vmwatch.settings import Settings
 from vmwatch.telecomx import Telecomx
@@ -83,14 +83,20 @@ class Poller:
         Raises LedgerError; what could not be written down was not begun.
         """
         now, plan = self._clock.now(), self._plan
-        due = [standing for standing in await self._due(now, only) if plan.fits(standing)]
-        claims = [self._claimed(standing, now, plan) for standing in due if standing.attempt_at is None]
-        if claims or self._notes_are_old(now):
-            await self._begin(claims, now, plan)
-        for standing in due:
+        room, unsettled_room = await self._room(now)
+        if room <= 0 and not self._notes_are_old(now):
+            return 0
+        picked: list[Standing] = []
+
+        def choose(due: Sequence[Standing]) -> list[Claim]:
+            picked[:] = self._picked([line for line in due if self._may_start(line, only, plan)], room, unsettled_room)
+            return [self._claimed(standing, now, plan) for standing in picked if standing.attempt_at is None]
+
+        await self._begin(choose, now, plan, self._most(unsettled_room, only), self._most(room, only))
+        for standing in picked:
             if standing.attempt_at is not None:
                 self._start(standing, self._mourn(standing, plan.logins[standing.number]))
-        return len(due)
+        return len(picked)
 
     async def idle(self) -> None:
         """Wait until nothing is under way."""
@@ -100,7 +106,7 @@ class Poller:
     async def flush(self) -> None:
         """Write down what quiet polls left to note. Raises LedgerError."""
         if self._notes:
-            await self._begin([], self._clock.now(), self._plan)
+            await self._begin(lambda _: (), self._clock.now(), self._plan, 0, 0)
 
     async def stop(self, patience_s: float) -> None:
         """Let attempts under way come to their verdicts, then cut off what still hangs."""
@@ -114,13 +120,11 @@ class Poller:
         moment = Moment(now, self._clock.moment().spread)
         return decide.claimed(standing, moment, plan.logins[standing.number].rules, plan.lease)
 
-    async def _begin(self, claims: list[Claim], now: Instant, plan: _Plan) -> None:
+    async def _begin(self, choose: Choose, now: Instant, plan: _Plan, unsettled: int, settled: int) -> None:
         # The attempt is written down before it is made: a crash loop cannot spend a second one.
         taken = dict(self._notes)
-        won = await self._ledger.lines.claim(claims, taken.values(), now)
+        won = await self._ledger.lines.take(choose, taken.values(), now, unsettled=unsettled, settled=settled)
         self._notes = {number: note for number, note in self._notes.items() if taken.get(number) is not note}
-        if len(won) < len(claims):
-            self._ring()  # Another process has those; there may be more for this one.
         for claim in won:
             self._start(claim.before, self._attempt(claim, plan))
 
@@ -153,22 +157,23 @@ class Poller:
         await self._attempts.judge(standing, Trouble(Reason.ATTEMPT_LOST), login)
         self._ring()
 
-    async def _due(self, now: Instant, only: frozenset[str] | None) -> list[Standing]:
-        operator = await self._ledger.lines.operator()
-        self._attempts.block_is_open = operator.failures > 0
-        if decide.is_blocked(operator, now):
-            return []
-        room, unsettled_room = self._room(operator)
-        unsettled = await self._pick(now, only, unsettled_room, settled=False)
-        settled = await self._pick(now, only, room - len(unsettled), settled=True)
-        self._crowded = len(unsettled) + len(settled) >= min(room, unsettled_room)
-        return unsettled + settled
-
-    def _room(self, operator: OperatorStanding) -> tuple[int, int]:
+    async def _room(self, now: Instant) -> tuple[int, int]:
         """How many attempts may begin, and how many of those on lines that were not read well the last time.
 
-        The latter share half of the room, so that lines which hang never hold up the others. Where the operator
-        blocked this machine's address before, one line asks for all.
+        None where nothing is due, and while the operator blocks this machine's address.
+        """
+        operator, due = await self._ledger.lines.outlook(now)
+        self._attempts.block_is_open = operator.failures > 0
+        if not due or decide.is_blocked(operator, now):
+            self._crowded = False
+            return 0, 0
+        room, unsettled_room = self._shares(operator)
+        self._crowded = room <= 0
+        return room, unsettled_room
+
+    def _shares(self, operator: OperatorStanding) -> tuple[int, int]:
+        """Lines that were not read well the last time share half of the room, so that ones that hang never hold up
+        the others. Where the operator blocked this machine's address before, one line asks for all.
         """
         if operator.failures:
             alone = 0 if self._under_way else 1
@@ -177,16 +182,21 @@ class Poller:
         room = concurrency - len(self._under_way)
         return room, min(room, max(1, concurrency // 2) - len(self._unsettled))
 
-    async def _pick(self, now: Instant, only: frozenset[str] | None, room: int, *, settled: bool) -> list[Standing]:
+    def _most(self, room: int, only: frozenset[str] | None) -> int:
+        """How many lines to ask the ledger for: those under way may be among them."""
         if room <= 0:
-            return []
-        most = room + len(self._under_way) if only is None else NO_LIMIT
-        due = await self._ledger.lines.due(now, settled=settled, most=most)
-        return [self._as_noted(standing) for standing in due if self._may_start(standing, only)][:room]
+            return 0
+        return room + len(self._under_way) if only is None else NO_LIMIT
 
-    def _may_start(self, standing: Standing, only: frozenset[str] | None) -> bool:
+    def _picked(self, due: Sequence[Standing], room: int, unsettled_room: int) -> list[Standing]:
+        unsettled = [line for line in due if line.state is not LineState.OK][: max(unsettled_room, 0)]
+        settled = [line for line in due if line.state is LineState.OK][: max(room, 0) - len(unsettled)]
+        self._crowded = len(unsettled) + len(settled) >= min(room, unsettled_room)
+        return [self._as_noted(standing) for standing in unsettled + settled]
+
+    def _may_start(self, standing: Standing, only: frozenset[str] | None, plan: _Plan) -> bool:
         number = standing.number
-        return self._plan.fits(standing) and number not in self._under_way and (only is None or number in only)
+        return plan.fits(standing) and number not in self._under_way and (only is None or number in only)
 
     def _as_noted(self, standing: Standing) -> Standing:
         """The standing as it will be once its quiet poll's note is written down."""

@@ -19,7 +19,7 @@ from vmwatch.ledger import lines as _lines
 from vmwatch.ledger import outbox as _outbox
 from vmwatch.ledger.clock import shift
 from vmwatch.ledger.engine import Engine, Transaction
-from vmwatch.ledger.lines import Lines, QuietNote
+from vmwatch.ledger.lines import Choose, Lines, QuietNote
 from vmwatch.ledger.messages import Messages, MessageView
 from vmwatch.ledger.migrations import migrate
 from vmwatch.ledger.outbox import ChannelView, Outbox, Owed
@@ -30,7 +30,17 @@ from vmwatch.settings import is_shared
 if TYPE_CHECKING:
     from vmwatch.ledger.postgres import PostgresEngine
 
-__all__ = ["ChannelView", "DaemonView", "Ledger", "MessageView", "Owed", "QuietNote", "daemon_runs", "path_of"]
+__all__ = [
+    "ChannelView",
+    "Choose",
+    "DaemonView",
+    "Ledger",
+    "MessageView",
+    "Owed",
+    "QuietNote",
+    "daemon_runs",
+    "path_of",
+]
 
 _SQLITE = "sqlite:///"
 
