@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from failover import Wire
-from ledgers import PostgresPlace, over_tcp
+from ledgers import PostgresPlace, opened, over_tcp
 from postgres import PASSWORD, Server
 from receivers import Webhook, late
+from values import NOW
 from world import WRONG_PIN, Bench, World, bench_in, number_of, settings_of, until, world_in
 
 from vmwatch.errors import LedgerError
@@ -248,6 +249,16 @@ async def test_a_round_of_quiet_polls_takes_seven_statements_however_many_lines_
         assert await bench.poll() == 0
         await bench.deliver()
         assert wire.statements == 9
+
+
+async def test_what_one_daemon_is_to_do_the_one_does_that_runs_for_longest(shared: PostgresPlace) -> None:
+    async with opened(shared, role="daemon") as two:
+        async with opened(shared, role="daemon") as one:
+            assert await one.is_first()
+            await one.become_daemon("1", NOW)
+            await two.become_daemon("1", NOW + 1)
+            assert (await one.is_first(), await two.is_first()) == (True, False)
+        assert await two.is_first()
 
 
 async def test_a_line_that_another_process_is_about_to_claim_is_passed_over(

@@ -56,6 +56,7 @@ _LIVING = """
            WHERE datname = current_database() AND application_name IS NOT NULL) */
 """
 _DAEMON = f"SELECT version, started_at FROM daemon /*+ WHERE */ {_LIVING.format('IN')} ORDER BY started_at DESC"
+_FIRST = f"SELECT id FROM daemon /*+ WHERE */ {_LIVING.format('IN')} ORDER BY started_at, id LIMIT 1"
 _NO_DAEMON = f"DELETE FROM daemon /*+ WHERE */ {_LIVING.format('NOT IN')}"
 _OTHERS = f"SELECT id FROM daemon WHERE id <> :me /*+ AND */ {_LIVING.format('IN')}"
 _KEEP_DAEMON = "INSERT INTO daemon (id, version, started_at) VALUES (:id, :version, :now)"
@@ -149,6 +150,11 @@ class Ledger:
             return DaemonView(running=False)
         rows = await self._engine.read(_DAEMON)
         return DaemonView(True, *rows[0]) if rows else DaemonView(running=True)
+
+    async def is_first(self) -> bool:
+        """Whether no other living daemon of the store has run for longer: what only one is to do, that one does."""
+        rows = await self._engine.read(_FIRST)
+        return not rows or rows[0][0] == self._me
 
     async def note_reload(self, refusal: str) -> None:
         """Write down that the configuration was read again, and why it was refused, if it was."""
