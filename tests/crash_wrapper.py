@@ -9,7 +9,7 @@ passed. vmwatch knows nothing of them; they are:
     fetch, fetched                 before a request to the operator, and with its answer in hand
     send, sent                     before an attempt on a channel, and with its receipt in hand
     begin X, commit X, committed X before a transaction, before its COMMIT, after it; X is the function whose
-                                   transaction it is: prepare, Ledger.become_daemon, Lines.claim, Outbox.settle…
+                                   transaction it is: prepare, Ledger.become_daemon, Lines.take, Outbox.settle…
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,12 @@ from values import EVERYONE, NOW, NUMBER, mailbox, rules, standing
 
 from vmwatch import decide
 from vmwatch.errors import Trouble
-from vmwatch.ledger import Ledger, Owed
+from vmwatch.ledger import Ledger, Owed, QuietNote
 from vmwatch.models import (
     SECOND,
     Alert,
     ChannelState,
+    Claim,
     Decision,
     Delivery,
     DeliveryState,
@@ -174,10 +175,30 @@ async def polled(ledger: Ledger, *ids: str, now: Instant = NOW, first_poll: str 
     return decision
 
 
+async def due_lines(ledger: Ledger, now: Instant, *, settled: bool, most: int) -> list[Standing]:
+    """The lines that a process would be offered."""
+    offered: list[Standing] = []
+
+    def choose(due: Sequence[Standing]) -> list[Claim]:
+        offered.extend(due)
+        return []
+
+    rooms = {"settled": most, "unsettled": 0} if settled else {"settled": 0, "unsettled": most}
+    await ledger.lines.take(choose, [], now, **rooms)
+    return offered
+
+
+async def claim(
+    ledger: Ledger, claims: Sequence[Claim], now: Instant = NOW, notes: Iterable[QuietNote] = ()
+) -> Sequence[Claim]:
+    """Claims of lines as they were once seen; those that are won."""
+    return await ledger.lines.take(lambda _: claims, notes, now, unsettled=0, settled=0)
+
+
 async def begun(ledger: Ledger, number: str = NUMBER, now: Instant = NOW) -> tuple[Standing, ...]:
     """Claim a line; the lines won."""
-    claim = decide.claimed(await line(ledger, number), Moment(now), rules(), LEASE)
-    return tuple(claim.standing for claim in await ledger.lines.claim([claim], [], now))
+    wanted = decide.claimed(await line(ledger, number), Moment(now), rules(), LEASE)
+    return tuple(won.standing for won in await claim(ledger, [wanted], now))
 
 
 async def claimed(ledger: Ledger, channel: str = "phone", now: Instant = NOW) -> Delivery:

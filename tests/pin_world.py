@@ -62,7 +62,7 @@ ON_A_LINE = (Point.CLAIMED, Point.SENT, Point.ANSWERED, Point.RECORDING, Point.R
 _AROUND = {
     "configure": (Point.ADOPTING, Point.ADOPTED),
     "shift": (Point.SHIFTING, Point.SHIFTED),
-    "claim": (Point.CLAIMING, None),
+    "take": (Point.CLAIMING, None),
     "record": (Point.RECORDING, Point.RECORDED),
 }
 """The points before and after a commit, by the function whose transaction it is."""

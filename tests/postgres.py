@@ -6,8 +6,10 @@ password. PostgreSQL refuses to run as root; root's tests run it as nobody.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -118,24 +120,107 @@ def _environ() -> dict[str, str]:
 
 
 @contextmanager
-def _served(programs: Path, folder: Path) -> Iterator[Server]:
-    data, password, port = folder / "data", folder / "password", _free_port()
-    password.write_text(PASSWORD)
-    password.chmod(0o644)
-    how = ["-U", "vmwatch", "--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={password}"]
-    made = _call([str(programs / "initdb"), "-D", str(data), "-E", "UTF8", "--locale=C", "--no-sync", *how])
-    if made.returncode:
-        raise RuntimeError(f"initdb: {made.stderr}")
-    settings = {**_SETTINGS, "port": str(port), "unix_socket_directories": str(folder)}
-    command = [str(programs / "postgres"), "-D", str(data), *(f"--{name}={value}" for name, value in settings.items())]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", env=_environ(), **_unprivileged())
+def own(**settings: str) -> Iterator[Own]:
+    """A server of the test's own, that it may stop, freeze, kill and start again, whatever others use."""
+    folder = Path(tempfile.mkdtemp(prefix="vmwatch-pg-", dir="/tmp"))
     try:
-        _wait(process, folder / f".s.PGSQL.{port}", folder / "log")
-        yield Server(f"postgresql://vmwatch@/postgres?host={folder}&port={port}", f"127.0.0.1:{port}")
+        if os.geteuid() == 0:
+            os.chown(folder, NOBODY, NOBODY)
+        server = Own(_programs(folder), folder / "data", **settings)
+        server.make()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.end(signal.SIGKILL)
     finally:
-        process.send_signal(3)  # SIGQUIT: at once
-        process.wait(20)
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _served(programs: Path, folder: Path) -> Iterator[Server]:
+    server = Own(programs, folder / "data")
+    server.make()
+    server.start()
+    try:
+        yield Server(f"postgresql://vmwatch@/postgres?host={folder}&port={server.port}", f"127.0.0.1:{server.port}")
+    finally:
+        server.end(signal.SIGQUIT)  # at once
+
+
+class Own:
+    """A server that is ours: its programs, its folder of data and, while it runs, its processes."""
+
+    def __init__(self, programs: Path, data: Path, **settings: str) -> None:
+        self.port = _free_port()
+        self._programs = programs
+        self._data = data
+        self._settings = {**_SETTINGS, "port": str(self.port), "unix_socket_directories": str(data.parent), **settings}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://vmwatch:{PASSWORD}@127.0.0.1:{self.port}/postgres"
+
+    def make(self) -> None:
+        password = self._data.with_name("password")
+        password.write_text(PASSWORD)
+        password.chmod(0o644)
+        how = ["-U", "vmwatch", "--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={password}"]
+        program = str(self._programs / "initdb")
+        made = _call([program, "-D", str(self._data), "-E", "UTF8", "--locale=C", "--no-sync", *how])
+        if made.returncode:
+            raise RuntimeError(f"initdb: {made.stderr}")
+
+    def start(self) -> None:
+        settings = (f"--{name}={value}" for name, value in self._settings.items())
+        command = [str(self._programs / "postgres"), "-D", str(self._data), *settings]
+        log = self._data.with_name(f"log-{self.port}")
+        with log.open("w") as said:
+            self._process = subprocess.Popen(
+                command, stdout=said, stderr=said, cwd="/", env=_environ(), **_unprivileged()
+            )
+        _wait(self._process, self._data.with_name(f".s.PGSQL.{self.port}"), log)
+
+    def end(self, number: signal.Signals) -> None:
+        """SIGINT: sessions are ended, all is written; SIGQUIT: at once; SIGKILL: every process of it, as it stands."""
+        if self._process is not None:
+            self.tell(number) if number is signal.SIGKILL else self._process.send_signal(number)
+            self._process.wait(20)
+            self._process = None
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send a signal to every process of the server: SIGSTOP freezes it, SIGCONT lets it go on."""
+        assert self._process is not None
+        for pid in (self._process.pid, *_children(self._process.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def beside(self) -> Own:
+        """A second server, at another port, that has nothing yet."""
+        return Own(self._programs, self._data.with_name("beside"))
+
+    def take_over(self, other: Own) -> None:
+        """Start with a copy of what another one, which is dead, has on its disk."""
+        shutil.copytree(other._data, self._data, copy_function=_copied_with_owner)
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        for folder in (self._data, *(found for found in self._data.rglob("*") if found.is_dir())):
+            _give_away(folder)
+        self.start()
+
+
+def _copied_with_owner(source: str, target: str) -> None:
+    shutil.copy2(source, target)
+    _give_away(Path(target))
+
+
+def _give_away(path: Path) -> None:
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, NOBODY)
+
+
+def _children(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
 def _free_port() -> int:

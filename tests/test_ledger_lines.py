@@ -14,8 +14,10 @@ from ledgers import (
     adopted,
     attempted,
     begun,
+    claim,
     claimed,
     decided,
+    due_lines,
     line,
     opened,
     outbox,
@@ -59,8 +61,7 @@ ALL = 10**9
 
 
 async def due(ledger: Ledger, *, settled: bool = False, most: int = ALL, now: int = NOW) -> list[str]:
-    found = await ledger.lines.due(now, most)
-    return [standing.name for standing in (found.settled if settled else found.unsettled)]
+    return [standing.name for standing in await due_lines(ledger, now, settled=settled, most=most)]
 
 
 # ---- the configuration ----
@@ -176,18 +177,18 @@ async def test_a_process_sees_its_own_claims_and_others_do_not_until_they_end(pl
 async def test_of_two_processes_one_wins_a_line(place: Place) -> None:
     async with opened(place) as one, opened(place) as two:
         await adopted(one, standing(), standing(number=OTHER, name="work"))
-        both = [list((await ledger.lines.due(NOW, ALL)).unsettled) for ledger in (one, two)]
+        both = [await due_lines(ledger, NOW, settled=False, most=ALL) for ledger in (one, two)]
         claims = [[decide.claimed(due, Moment(NOW), rules(), LEASE) for due in seen] for seen in both]
-        first = await one.lines.claim(claims[0], [], NOW)
-        second = await two.lines.claim(claims[1], [], NOW)
-        assert {claim.before.name for claim in first} == {"home", "work"}
+        first = await claim(one, claims[0])
+        second = await claim(two, claims[1])
+        assert {won.before.name for won in first} == {"home", "work"}
         assert list(second) == []
 
 
 async def test_a_line_that_a_person_changed_meanwhile_is_not_claimed(ledger: Ledger) -> None:
     stale = decide.claimed(await line(ledger), Moment(NOW), rules(), LEASE)
     await ledger.lines.change(decide.paused(await line(ledger), FOREVER, NOW))
-    assert list(await ledger.lines.claim([stale], [], NOW)) == []
+    assert list(await claim(ledger, [stale])) == []
     assert (await line(ledger)).attempt_at is None
 
 
@@ -205,7 +206,7 @@ async def test_quiet_notes_go_along_with_the_next_claims_in_one_commit(ledger: L
     before = await place.commits()
     notes = [QuietNote(number, NOW, NOW + 7) for number in numbers[:25]]
     claims = [decide.claimed(await line(ledger, n), Moment(NOW + 9), rules(), LEASE) for n in numbers[25:]]
-    won = await ledger.lines.claim(claims, notes, NOW + 9)
+    won = await claim(ledger, claims, NOW + 9, notes)
     assert await place.commits() - before == 1
     assert len(won) == 25
     noted = await line(ledger, numbers[0])
@@ -217,15 +218,15 @@ async def test_a_line_may_be_noted_and_claimed_again_at_once(ledger: Ledger) -> 
     (first,) = await begun(ledger)
     noted = replace(first, attempt_at=None, last_success_at=NOW + 7)
     again = decide.claimed(noted, Moment(NOW + INTERVAL), rules(), LEASE)
-    (claim,) = await ledger.lines.claim([again], [QuietNote(NUMBER, NOW, NOW + 7)], NOW + INTERVAL)
-    second = claim.standing
+    (won,) = await claim(ledger, [again], NOW + INTERVAL, [QuietNote(NUMBER, NOW, NOW + 7)])
+    second = won.standing
     assert second == await line(ledger)
     assert (second.attempt_at, second.last_success_at) == (NOW + INTERVAL, NOW + 7)
 
 
 async def test_a_note_of_another_attempt_says_nothing_of_this_one(ledger: Ledger) -> None:
     await begun(ledger)
-    await ledger.lines.claim([], [QuietNote(NUMBER, NOW - 1, NOW)], NOW)
+    await claim(ledger, [], NOW, [QuietNote(NUMBER, NOW - 1, NOW)])
     assert (await line(ledger)).attempt_at == NOW
 
 

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgers import PostgresPlace, over_tcp
+from failover import Wire
+from ledgers import PostgresPlace, opened, over_tcp
 from postgres import PASSWORD, Server
-from receivers import Webhook
-from world import World, bench_in, number_of, settings_of, until, world_in
+from receivers import Webhook, late
+from values import NOW
+from world import WRONG_PIN, Bench, World, bench_in, number_of, settings_of, until, world_in
 
-from vmwatch.models import MINUTE, SECOND
+from vmwatch.errors import LedgerError
+from vmwatch.models import HOUR, MINUTE, SECOND
 from vmwatch.simulator import Simulator
 
 LINES = 6
@@ -131,13 +134,140 @@ async def test_a_quiet_polls_note_is_written_before_another_process_could_take_t
             assert len(operator.logins(HOME)) == 3
 
 
-async def test_a_process_that_lost_its_claims_looks_again_at_once(shared: PostgresPlace, tmp_path: Path) -> None:
-    async with Simulator() as operator:
-        rung: list[bool] = []
-        async with bench_in(tmp_path, settings(operator), lambda: rung.append(True), shared.url) as bench:
-            async with shared.connection.transaction():
-                await shared.rows("SELECT 1 FROM line FOR UPDATE")
-                await bench.poll()
-            assert rung
-            assert operator.logins(HOME) == []
-            assert await bench.poll() == 1
+# ---- a database that goes away at the worst moment ----
+
+
+@pytest.fixture
+async def wire(server: Server) -> AsyncIterator[Wire]:
+    if server.tcp is None:
+        pytest.skip("the server of $VMWATCH_TEST_POSTGRES is not ours to be cut off from")
+    async with Wire(int(server.tcp.rpartition(":")[2])) as wire:
+        yield wire
+
+
+@pytest.fixture
+async def operator() -> AsyncIterator[Simulator]:
+    async with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def far(
+    tmp_path: Path, shared: PostgresPlace, server: Server, wire: Wire, operator: Simulator, hook: Webhook
+) -> AsyncIterator[Bench]:
+    """A daemon's parts, with the database at the other end of the wire."""
+    store_url = over_tcp(shared, server, wire.place)
+    wanted = settings_of(operator, {"hook": hook.url}, polling={"first_poll": "each"})
+    async with bench_in(tmp_path, wanted, store_url=store_url) as bench:
+        yield bench
+
+
+async def test_a_claim_whose_commit_nobody_knows_of_is_not_asked_for(
+    far: Bench, wire: Wire, operator: Simulator
+) -> None:
+    """It may have been kept: then the attempt counts as lost, and the line waits as after a crash."""
+    operator.set_pin(HOME, WRONG_PIN)
+    wire.swallow_answer_to(b"COMMIT")
+    with pytest.raises(LedgerError, match="tried again"):
+        await far.poll()
+    for turn in (0, 31 * SECOND, 0):
+        await far.poll(turn)
+    assert operator.logins(HOME) == []
+    assert (await far.line("line0"))["reason"] == "attempt_lost"
+    for _ in range(3):
+        await far.poll(6 * MINUTE)
+    assert len(operator.failed_logins(HOME)) == 1
+    assert (await far.line("line0"))["state"] == "rejected"
+
+
+async def test_a_verdict_whose_commit_nobody_knows_of_costs_no_second_login(
+    far: Bench, wire: Wire, operator: Simulator
+) -> None:
+    operator.set_pin(HOME, WRONG_PIN)
+    operator.delay = 200
+    polling = asyncio.create_task(far.poll())
+    await until(lambda: len(operator.logins(HOME)) == 1)
+    wire.swallow_answer_to(b"COMMIT")
+    await polling
+    for _ in range(3):
+        await far.poll(HOUR)
+    assert len(operator.failed_logins(HOME)) == 1
+    assert (await far.line("line0"))["state"] == "rejected"
+
+
+async def test_a_verdict_that_is_heard_while_the_database_is_away_is_kept_until_it_is_back(
+    far: Bench, wire: Wire, operator: Simulator
+) -> None:
+    operator.set_pin(HOME, WRONG_PIN)
+    operator.delay = 200
+    polling = asyncio.create_task(far.poll())
+    await until(lambda: len(operator.logins(HOME)) == 1)
+    wire.break_off()
+    await asyncio.wait({polling}, timeout=0.5)
+    assert not polling.done()
+    wire.mend()
+    await polling
+    assert (await far.line("line0"))["state"] == "rejected"
+    assert len(operator.failed_logins(HOME)) == 1
+
+
+@pytest.mark.parametrize("place", ["record", "settle"])
+async def test_a_message_whose_commit_nobody_knows_of_is_told_once(
+    far: Bench, wire: Wire, operator: Simulator, hook: Webhook, place: str
+) -> None:
+    operator.leave(HOME)
+    operator.delay = 200
+    polling = asyncio.create_task(far.poll())
+    await until(lambda: len(operator.logins(HOME)) == 1)
+    if place == "record":
+        wire.swallow_answer_to(b"COMMIT")
+    await polling
+    hook.manner = late(0.2)
+    delivering = asyncio.create_task(far.deliver())
+    await hook.heard(1)
+    if place == "settle":
+        wire.swallow_answer_to(b"COMMIT")
+    await delivering
+    await far.deliver(MINUTE)
+    assert len(hook.record) == 1
+    assert [one["state"] for one in await far.outbox()] == ["sent"]
+
+
+@pytest.mark.parametrize("lines", [1, 40])
+async def test_a_round_of_quiet_polls_takes_seven_statements_however_many_lines_there_are(
+    tmp_path: Path, shared: PostgresPlace, server: Server, wire: Wire, operator: Simulator, lines: int
+) -> None:
+    """The operator's standing and whether any line is due; BEGIN, notes, lines, claims, COMMIT; which channels."""
+    wanted = settings_of(operator, CHANNELS, lines, operator={"concurrency": 100})
+    async with bench_in(tmp_path, wanted, store_url=over_tcp(shared, server, wire.place)) as bench:
+        for _ in range(2):
+            assert await bench.poll(MINUTE) == lines
+        wire.statements = 0
+        assert await bench.poll(MINUTE) == lines
+        await bench.deliver()
+        assert wire.statements == 7
+        assert await bench.poll() == 0
+        await bench.deliver()
+        assert wire.statements == 9
+
+
+async def test_what_one_daemon_is_to_do_the_one_does_that_runs_for_longest(shared: PostgresPlace) -> None:
+    async with opened(shared, role="daemon") as two:
+        async with opened(shared, role="daemon") as one:
+            assert await one.is_first()
+            await one.become_daemon("1", NOW)
+            await two.become_daemon("1", NOW + 1)
+            assert (await one.is_first(), await two.is_first()) == (True, False)
+        assert await two.is_first()
+
+
+async def test_a_line_that_another_process_is_about_to_claim_is_passed_over(
+    shared: PostgresPlace, tmp_path: Path
+) -> None:
+    async with Simulator() as operator, bench_in(tmp_path, settings(operator), store_url=shared.url) as bench:
+        async with shared.connection.transaction():
+            await shared.rows("SELECT 1 FROM line FOR UPDATE")
+            async with asyncio.timeout(3):
+                assert await bench.poll() == 0
+        assert operator.logins(HOME) == []
+        assert await bench.poll() == 1

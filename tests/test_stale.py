@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgers import adopted, outbox
+from ledgers import PostgresPlace, adopted, opened, outbox
 from receivers import Webhook
 from values import NOW, NUMBER, rejected, trusted
 from world import TurnedClock, settings_of, until
@@ -125,6 +125,17 @@ async def test_rounds_that_did_not_complete_make_no_line_stale(ledger: Ledger) -
     watch.at += 3600
     await watch.go_on(60)
     assert await told(ledger) == []
+
+
+async def test_of_several_daemons_one_tells_of_a_stale_line(shared: PostgresPlace) -> None:
+    async with opened(shared, role="daemon") as one, opened(shared, role="daemon") as two:
+        await adopted(one, a_line(), channels=("mail", "pager"))
+        for age, ledger in enumerate((one, two)):
+            await ledger.become_daemon("1", NOW + age)
+        watches = Watch(two), Watch(one)
+        for watch in watches:
+            await watch.go_on(220)
+        assert (await told(one), watches[0].stale) == (STALE, ())
 
 
 async def test_the_dead_man_s_switch_hears_of_a_stale_line_and_the_daemon_tells_it(

@@ -302,9 +302,9 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def world_in(folder: Path, **simulator: Any) -> AsyncIterator[World]:
+async def world_in(folder: Path, kind: type[Simulator] = Simulator, **simulator: Any) -> AsyncIterator[World]:
     _make(folder)
-    async with Simulator(**simulator) as operator:
+    async with kind(**simulator) as operator:
         config = {name: dict(table) for name, table in _FAST.items()}
         config["operator"]["base_url"] = operator.base_url
         yield World(folder, operator, config)

@@ -89,10 +89,20 @@ class Attempts:
 
         None if the attempt no longer counts: its claim ran out, or its PIN was changed.
         """
+        level = logging.ERROR
+        while True:
+            try:
+                return await self._judged(claim, answer, login)
+            except LedgerError as error:  # A database that is away can't even be read.
+                log.log(level, "%s: can't be recorded yet: %s", claim.name, error)
+                level = logging.DEBUG  # It may last for hours.
+                await asyncio.sleep(RECORD_AGAIN_S)
+
+    async def _judged(self, claim: Standing, answer: Mailbox | Trouble, login: Login) -> Decision | None:
         standing: Standing | None = claim
         while standing is not None and standing.attempt_at == claim.attempt_at:
             decision = await self._decide(standing, answer, login)
-            if await self._recorded(decision):
+            if await self._ledger.lines.record(decision, self._clock.now()):
                 self._tell(decision)
                 return decision
             standing = await self._ledger.lines.standing(claim.number)
@@ -105,16 +115,6 @@ class Attempts:
         known = {} if isinstance(answer, Trouble) else await self._ledger.lines.known(standing.number)
         rules = self.rules_now(standing.number) or login.rules
         return decide.after_poll(standing, operator, answer, known, self._clock.moment(), rules)
-
-    async def _recorded(self, decision: Decision) -> bool:
-        level = logging.ERROR
-        while True:
-            try:
-                return await self._ledger.lines.record(decision, self._clock.now())
-            except LedgerError as error:
-                log.log(level, "%s: can't be recorded yet: %s", decision.after.name, error)
-                level = logging.DEBUG  # It may last for hours.
-                await asyncio.sleep(RECORD_AGAIN_S)
 
     def _tell(self, decision: Decision) -> None:
         changed = decision.before.state is not decision.after.state or decision.fresh or decision.left

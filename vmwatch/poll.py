@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 
 from vmwatch import decide
 from vmwatch.attempt import Attempts, Login
 from vmwatch.errors import Trouble
 from vmwatch.heartbeat import Clock
-from vmwatch.ledger import Ledger, QuietNote
+from vmwatch.ledger import Choose, Ledger, QuietNote
 from vmwatch.models import SECOND, Claim, Duration, Instant, LineState, Moment, OperatorStanding, Reason, Standing
 from vmwatch.settings import Settings
 from vmwatch.telecomx import Telecomx
@@ -84,14 +83,22 @@ class Poller:
         Raises LedgerError; what could not be written down was not begun.
         """
         now, plan = self._clock.now(), self._plan
-        due = [standing for standing in await self._due(now, only) if plan.fits(standing)]
-        claims = [self._claimed(standing, now, plan) for standing in due if standing.attempt_at is None]
-        if claims or self._notes_are_old(now):
-            await self._begin(claims, now, plan)
-        for standing in due:
+        room, unsettled_room = await self._room(now)
+        if room <= 0 and not self._notes_are_old(now):
+            return 0
+        picked: list[Standing] = []
+        notes, busy = dict(self._notes), frozenset(self._under_way)  # as they are now: choosing may be another thread's
+
+        def choose(due: Sequence[Standing]) -> list[Claim]:
+            picked[:] = _picked([line for line in due if _may_start(line, only, plan, busy)], room, unsettled_room)
+            return [self._claimed(standing, now, plan) for standing in picked if standing.attempt_at is None]
+
+        await self._begin(choose, notes, now, plan, self._most(unsettled_room, only), self._most(room, only))
+        self._crowded = room > 0 and len(picked) >= min(room, unsettled_room)
+        for standing in picked:
             if standing.attempt_at is not None:
                 self._start(standing, self._mourn(standing, plan.logins[standing.number]))
-        return len(due)
+        return len(picked)
 
     async def idle(self) -> None:
         """Wait until nothing is under way."""
@@ -101,7 +108,7 @@ class Poller:
     async def flush(self) -> None:
         """Write down what quiet polls left to note. Raises LedgerError."""
         if self._notes:
-            await self._begin([], self._clock.now(), self._plan)
+            await self._begin(lambda _: (), dict(self._notes), self._clock.now(), self._plan, 0, 0)
 
     async def stop(self, patience_s: float) -> None:
         """Let attempts under way come to their verdicts, then cut off what still hangs."""
@@ -115,13 +122,12 @@ class Poller:
         moment = Moment(now, self._clock.moment().spread)
         return decide.claimed(standing, moment, plan.logins[standing.number].rules, plan.lease)
 
-    async def _begin(self, claims: list[Claim], now: Instant, plan: _Plan) -> None:
+    async def _begin(
+        self, choose: Choose, notes: Mapping[str, QuietNote], now: Instant, plan: _Plan, unsettled: int, settled: int
+    ) -> None:
         # The attempt is written down before it is made: a crash loop cannot spend a second one.
-        taken = dict(self._notes)
-        won = await self._ledger.lines.claim(claims, taken.values(), now)
-        self._notes = {number: note for number, note in self._notes.items() if taken.get(number) is not note}
-        if len(won) < len(claims):
-            self._ring()  # Another process has those; there may be more for this one.
+        won = await self._ledger.lines.take(choose, notes.values(), now, unsettled=unsettled, settled=settled)
+        self._notes = {number: note for number, note in self._notes.items() if notes.get(number) is not note}
         for claim in won:
             self._start(claim.before, self._attempt(claim, plan))
 
@@ -154,22 +160,23 @@ class Poller:
         await self._attempts.judge(standing, Trouble(Reason.ATTEMPT_LOST), login)
         self._ring()
 
-    async def _due(self, now: Instant, only: frozenset[str] | None) -> list[Standing]:
-        found = await self._ledger.lines.due(now, self._plan.concurrency if only is None else NO_LIMIT)
-        self._attempts.block_is_open = found.operator.failures > 0
-        if decide.is_blocked(found.operator, now):
-            return []
-        room, unsettled_room = self._room(found.operator)
-        unsettled = self._pick(found.unsettled, only, unsettled_room)
-        settled = self._pick(found.settled, only, room - len(unsettled))
-        self._crowded = len(unsettled) + len(settled) >= min(room, unsettled_room)
-        return unsettled + settled
-
-    def _room(self, operator: OperatorStanding) -> tuple[int, int]:
+    async def _room(self, now: Instant) -> tuple[int, int]:
         """How many attempts may begin, and how many of those on lines that were not read well the last time.
 
-        The latter share half of the room, so that lines which hang never hold up the others. Where the operator
-        blocked this machine's address before, one line asks for all.
+        None where nothing is due, and while the operator blocks this machine's address.
+        """
+        operator, due = await self._ledger.lines.outlook(now)
+        self._attempts.block_is_open = operator.failures > 0
+        if not due or decide.is_blocked(operator, now):
+            self._crowded = False
+            return 0, 0
+        room, unsettled_room = self._shares(operator)
+        self._crowded = room <= 0
+        return room, unsettled_room
+
+    def _shares(self, operator: OperatorStanding) -> tuple[int, int]:
+        """Lines that were not read well the last time share half of the room, so that ones that hang never hold up
+        the others. Where the operator blocked this machine's address before, one line asks for all.
         """
         if operator.failures:
             alone = 0 if self._under_way else 1
@@ -178,24 +185,26 @@ class Poller:
         room = concurrency - len(self._under_way)
         return room, min(room, max(1, concurrency // 2) - len(self._unsettled))
 
-    def _pick(self, due: Iterator[Standing], only: frozenset[str] | None, room: int) -> list[Standing]:
-        startable = (self._as_noted(standing) for standing in due if self._may_start(standing, only))
-        return list(islice(startable, max(room, 0)))
-
-    def _may_start(self, standing: Standing, only: frozenset[str] | None) -> bool:
-        number = standing.number
-        return self._plan.fits(standing) and number not in self._under_way and (only is None or number in only)
-
-    def _as_noted(self, standing: Standing) -> Standing:
-        """The standing as it will be once its quiet poll's note is written down."""
-        note = self._notes.get(standing.number)
-        if note is None or note.attempt_at != standing.attempt_at:
-            return standing
-        return replace(standing, attempt_at=None, last_success_at=note.last_success_at)
+    def _most(self, room: int, only: frozenset[str] | None) -> int:
+        """How many lines to ask the ledger for: those under way may be among them."""
+        if room <= 0:
+            return 0
+        return room + len(self._under_way) if only is None else NO_LIMIT
 
     def _notes_are_old(self, now: Instant) -> bool:
         kept = NOTES_KEPT_SHARED if self._ledger.shared else NOTES_KEPT
         return any(now - note.last_success_at > kept for note in self._notes.values())
+
+
+def _may_start(standing: Standing, only: frozenset[str] | None, plan: _Plan, busy: frozenset[str]) -> bool:
+    number = standing.number
+    return plan.fits(standing) and number not in busy and (only is None or number in only)
+
+
+def _picked(due: Sequence[Standing], room: int, unsettled_room: int) -> list[Standing]:
+    unsettled = [line for line in due if line.state is not LineState.OK][: max(unsettled_room, 0)]
+    settled = [line for line in due if line.state is LineState.OK][: max(room, 0) - len(unsettled)]
+    return unsettled + settled
 
 
 def _login(settings: Settings, wanted: Standing) -> Login:

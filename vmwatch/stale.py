@@ -61,6 +61,9 @@ class Staleness:
         if waited > LOOK_S + LATE_S:
             self._watched = {}
         self._looked = self._now()
+        if not await self._ledger.is_first():  # Each would tell the same.
+            self._watched, self._stale = {}, {}
+            return
         operator, now = await self._ledger.lines.operator(), self._clock.now()
         shown = [decide.shown(line, operator, now) for line in await self._ledger.lines.standings()]
         well = {line.number: line for line in shown if line.state is LineState.OK and line.name in self._settings.lines}

@@ -25,7 +25,7 @@ AT_ONCE = 16
 
 FETCHING, SENDING = ("fetch", "fetched"), ("send", "sent")
 ONCE_A_START = ("prepare", "Ledger.become_daemon", "Ledger.configure", "Outbox.expire", "Messages.prune")
-OFTEN = ("Lines.claim", "Lines.record", "Outbox.claim", "Outbox.settle")
+OFTEN = ("Lines.take", "Lines.record", "Outbox.claim", "Outbox.settle")
 SENT_UNNOTED = ("sent", "begin Outbox.settle", "commit Outbox.settle")
 
 

@@ -19,7 +19,7 @@ from vmwatch.ledger import lines as _lines
 from vmwatch.ledger import outbox as _outbox
 from vmwatch.ledger.clock import shift
 from vmwatch.ledger.engine import Engine, Transaction
-from vmwatch.ledger.lines import Lines, QuietNote
+from vmwatch.ledger.lines import Choose, Lines, QuietNote
 from vmwatch.ledger.messages import Messages, MessageView
 from vmwatch.ledger.migrations import migrate
 from vmwatch.ledger.outbox import ChannelView, Outbox, Owed
@@ -30,7 +30,17 @@ from vmwatch.settings import is_shared
 if TYPE_CHECKING:
     from vmwatch.ledger.postgres import PostgresEngine
 
-__all__ = ["ChannelView", "DaemonView", "Ledger", "MessageView", "Owed", "QuietNote", "daemon_runs", "path_of"]
+__all__ = [
+    "ChannelView",
+    "Choose",
+    "DaemonView",
+    "Ledger",
+    "MessageView",
+    "Owed",
+    "QuietNote",
+    "daemon_runs",
+    "path_of",
+]
 
 _SQLITE = "sqlite:///"
 
@@ -46,6 +56,7 @@ _LIVING = """
            WHERE datname = current_database() AND application_name IS NOT NULL) */
 """
 _DAEMON = f"SELECT version, started_at FROM daemon /*+ WHERE */ {_LIVING.format('IN')} ORDER BY started_at DESC"
+_FIRST = f"SELECT id FROM daemon /*+ WHERE */ {_LIVING.format('IN')} ORDER BY started_at, id LIMIT 1"
 _NO_DAEMON = f"DELETE FROM daemon /*+ WHERE */ {_LIVING.format('NOT IN')}"
 _OTHERS = f"SELECT id FROM daemon WHERE id <> :me /*+ AND */ {_LIVING.format('IN')}"
 _KEEP_DAEMON = "INSERT INTO daemon (id, version, started_at) VALUES (:id, :version, :now)"
@@ -139,6 +150,11 @@ class Ledger:
             return DaemonView(running=False)
         rows = await self._engine.read(_DAEMON)
         return DaemonView(True, *rows[0]) if rows else DaemonView(running=True)
+
+    async def is_first(self) -> bool:
+        """Whether no other living daemon of the store has run for longer: what only one is to do, that one does."""
+        rows = await self._engine.read(_FIRST)
+        return not rows or rows[0][0] == self._me
 
     async def note_reload(self, refusal: str) -> None:
         """Write down that the configuration was read again, and why it was refused, if it was."""

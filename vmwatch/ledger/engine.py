@@ -53,9 +53,6 @@ class Engine(Protocol):
     async def read(self, sql: str, **parameters: Any) -> list[Row]:
         """Rows as they were last committed; never waits behind a write."""
 
-    async def read_all(self, *statements: str, **parameters: Any) -> list[list[Row]]:
-        """The same for several statements, which share their parameters; not necessarily of one moment."""
-
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Commit all that `work` does, or nothing. A cancelled caller does not cut it short.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmwatch.ledger.alerts import DROPPED, owe
@@ -15,16 +15,28 @@ _BY_NUMBER = f"{_SELECT} WHERE number = :number"
 _STORED = f"{_SELECT} /*+ ORDER BY number FOR UPDATE */"
 _CONFIGURED = f"{_SELECT} WHERE configured = 1 ORDER BY name"
 
-_DUE = f"""
-{_SELECT}
-WHERE next_poll_at <= :now AND configured = 1 AND enabled = 1
+_READY = """
+next_poll_at <= :now AND configured = 1 AND enabled = 1
   AND (paused_until IS NULL OR paused_until <= :now)
   AND (claimed_until IS NULL OR claimed_until <= :now OR claimed_by = :me)
-  AND (state = 'ok') = {{settled}}
-ORDER BY next_poll_at LIMIT :most
 """
-_SETTLED = _DUE.format(settled="(1 = 1)")
-_UNSETTLED = _DUE.format(settled="(1 = 0)")
+_UNSETTLED, _SETTLED = "(state = 'ok') = (:ok = 0)", "(state = 'ok') = (:ok = 1)"
+# What this process is given no other one is, until it has claimed of it what it wants.
+_LONGEST_DUE = f"""
+SELECT * FROM ({_SELECT} WHERE {_READY} AND {{settled}} ORDER BY next_poll_at LIMIT {{most}}
+  /*+ FOR UPDATE SKIP LOCKED */) AS due
+"""
+_DUE = f"""
+{_LONGEST_DUE.format(settled=_UNSETTLED, most=":unsettled")} UNION ALL
+{_LONGEST_DUE.format(settled=_SETTLED, most=":settled")}
+"""
+# In this order, for PostgreSQL would look through all lines for any that is due: it expects to find one soon.
+_FIRST_DUE = f"(SELECT number FROM line WHERE {_READY} AND {{settled}} ORDER BY next_poll_at LIMIT 1)"
+_OUTLOOK = f"""
+SELECT {listed(OPERATOR, "o.")},
+    COALESCE({_FIRST_DUE.format(settled=_UNSETTLED)}, {_FIRST_DUE.format(settled=_SETTLED)}) IS NOT NULL
+FROM (SELECT 1) AS one LEFT JOIN operator o ON o.id = 'telecomx'
+"""
 
 _CHANGED = tuple(name for name in LINE if name not in ("number", "version"))
 _CHANGE = f"""
@@ -37,12 +49,13 @@ _FORGET = "UPDATE line SET configured = 0, version = version + 1 WHERE number = 
 _CLAIM = """
 UPDATE line SET attempt_at = :attempt_at, last_poll_at = :attempt_at, next_poll_at = :next_poll_at,
                 claimed_until = :claimed_until, claimed_by = :me, version = version + 1
+/*+ FROM given (number TEXT, version BIGINT, attempt_at BIGINT, next_poll_at BIGINT, claimed_until BIGINT, me TEXT) */
 WHERE number = :number AND version = :version
-  /*+ AND number = (SELECT number FROM line WHERE number = :number AND version = :version FOR UPDATE SKIP LOCKED) */
 """
 _MINE = "SELECT number, version FROM line WHERE claimed_by = :me AND attempt_at = :now"
 _NOTE = """
 UPDATE line SET attempt_at = NULL, last_success_at = :last_success_at
+/*+ FROM given (number TEXT, attempt_at BIGINT, last_success_at BIGINT) */
 WHERE number = :number AND attempt_at = :attempt_at
 """
 _DROP_CLAIMS = "UPDATE line SET claimed_until = NULL WHERE claimed_by LIKE 'daemon-%'"
@@ -94,14 +107,7 @@ class QuietNote:
     last_success_at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """What a round finds: lines to poll, the longest due first, to be gone through once."""
-
-    operator: OperatorStanding
-    unsettled: Iterator[Standing]
-    """Those that were not read well the last time."""
-    settled: Iterator[Standing]
+Choose = Callable[[Sequence[Standing]], Sequence[Claim]]
 
 
 class Lines:
@@ -124,27 +130,29 @@ class Lines:
         rows = await self._engine.read(_KNOWN, number=number)
         return {entry.id: entry for entry in (value(Remembered, row) for row in rows)}
 
-    async def due(self, now: Instant, most: int) -> Due:
-        """Lines to poll, so many of either kind at most, and whether the operator lets us.
+    async def outlook(self, now: Instant) -> tuple[OperatorStanding, bool]:
+        """How the operator stands, and whether any line is due: all that a quiet heartbeat asks."""
+        (row,) = await self._engine.read(_OUTLOOK, now=now, me=self._me, ok=1)
+        known = row[OPERATOR.index("version")] is not None
+        return value(OperatorStanding, row[:-1]) if known else OperatorStanding(), bool(row[-1])
 
-        Lines that this process claimed are among them: it knows itself what it has under way.
-        """
-        found = await self._engine.read_all(_OPERATOR, _UNSETTLED, _SETTLED, now=now, me=self._me, most=most)
-        operator, unsettled, settled = found
-        # Where lines wait for room, most of these rows are for another round.
-        return Due(_operator(operator), map(_standing, unsettled), map(_standing, settled))
-
-    async def claim(self, claims: Sequence[Claim], notes: Iterable[QuietNote], now: Instant) -> Sequence[Claim]:
+    async def take(
+        self, choose: Choose, notes: Iterable[QuietNote], now: Instant, *, unsettled: int, settled: int
+    ) -> Sequence[Claim]:
         """Write down attempts before they are made, and what quiet polls left to note, in one commit.
 
-        Returns the claims won: a row that somebody changed since it was read is not claimed.
+        `choose`, which is pure, is given lines that are due, the longest due first: `settled` of those that were last
+        read well, at most, and `unsettled` of the others. Lines that this process claimed are among them: it knows
+        itself what it has under way. Returns the claims won: a row that is not as it was chosen is not claimed.
         """
         noted = [cells(note) for note in notes]
-        wanted = [self._wanted(claim) for claim in claims]
 
         async def work(transaction: Transaction) -> Sequence[Claim]:
+            # First, or two processes could each wait for a row of the other's.
             await transaction.many(_NOTE, noted)
-            if await transaction.many(_CLAIM, wanted) == len(wanted):
+            rows = await transaction.all(_DUE, now=now, me=self._me, ok=1, unsettled=unsettled, settled=settled)
+            claims = choose(list(map(_standing, rows)))
+            if await transaction.many(_CLAIM, map(self._wanted, claims)) == len(claims):
                 return claims
             mine = set(await transaction.all(_MINE, me=self._me, now=now))
             return [claim for claim in claims if (claim.number, claim.before.version + 1) in mine]
@@ -193,11 +201,9 @@ class Lines:
 async def configure(transaction: Transaction, standings: Mapping[str, Standing]) -> None:
     """Keep the lines as configured now, by number; every other line is kept but no longer polled."""
     known = {standing.number: standing for standing in await stored(transaction)}
+    await transaction.many(_INSERT, [cells(new) for number, new in standings.items() if number not in known])
     for number, standing in standings.items():
-        before = known.get(number)
-        if before is None:
-            await transaction.run(_INSERT, **cells(standing))
-        elif before != standing:
+        if number in known and known[number] != standing:
             await _change(transaction, standing)
     gone = [{"number": number} for number, line in known.items() if line.configured and number not in standings]
     await transaction.many(_FORGET, gone)

@@ -35,6 +35,8 @@ TRIES = 5
 _SETTINGS = {
     "application_name": "vmwatch",
     "lock_timeout": "5s",
+    "plan_cache_mode": "force_generic_plan",  # else each look for due lines is planned anew, at first without the index
+    "jit": "off",
     "idle_in_transaction_session_timeout": "15s",  # what a process that was cut off had locked
     "tcp_keepalives_idle": "15",
     "tcp_keepalives_interval": "5",
@@ -104,9 +106,6 @@ class PostgresEngine:
     async def _read(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         async with self._reader.held(self._limit) as connection:
             return await _PostgresTransaction(connection).all(sql, **parameters)
-
-    async def read_all(self, *statements: str, **parameters: Any) -> list[list[Row]]:
-        return [await self.read(sql, **parameters) for sql in statements]
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         return await self._uncut(self._noted(work))
@@ -278,20 +277,33 @@ class _PostgresTransaction:
 
     async def run(self, sql: str, **parameters: Any) -> int:
         text, names = spoken(sql)
-        status = await self._connection.execute(text, *(parameters[name] for name in names))
-        count = status.rpartition(" ")[2]  # "UPDATE 3"
-        return int(count) if count.isdigit() else -1
+        return _changed(await self._connection.execute(text, *(parameters[name] for name in names)))
 
     async def many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        wanted = list(rows)
+        if not wanted:
+            return 0
+        at_once = spoken_at_once(sql)
+        if at_once is not None:
+            text, names = at_once
+            return _changed(await self._connection.execute(text, *([row[name] for row in wanted] for name in names)))
         text, names = spoken(sql)
-        wanted = [tuple(row[name] for name in names) for row in rows]
         # All rows travel at once; what comes back is how many were changed.
-        return len(await self._connection.fetchmany(f"{text} RETURNING 1", wanted)) if wanted else 0
+        return len(
+            await self._connection.fetchmany(f"{text} RETURNING 1", [[row[name] for name in names] for row in wanted])
+        )
+
+
+def _changed(status: str) -> int:
+    """How many rows: `UPDATE 3`."""
+    count = status.rpartition(" ")[2]
+    return int(count) if count.isdigit() else -1
 
 
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
 _REMARK = re.compile(r"--[^\n]*")
 _OURS = re.compile(r"/\*\+(.*?)\*/", re.DOTALL)
+_GIVEN = re.compile(r"FROM given \(([^)]*)\)")
 _TYPES = {
     r"\bINTEGER\b": "BIGINT",  # SQLite's have 64 bits
     r"\bTEXT\b": 'TEXT COLLATE "C"',  # SQLite compares bytes; and no upgrade of the system changes an index's order
@@ -301,12 +313,33 @@ _TYPES = {
 @cache
 def spoken(sql: str) -> tuple[str, tuple[str, ...]]:
     """A statement as PostgreSQL has it, with $1, $2…, and the names of its parameters in that order."""
-    text = _REMARK.sub("", _OURS.sub(r"\1", sql))
+    text = _bared(sql)
     if text.lstrip().startswith("CREATE TABLE"):
         for ours, theirs in _TYPES.items():
             text = re.sub(ours, theirs, text)
     names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
     return _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", text), names
+
+
+@cache
+def spoken_at_once(sql: str) -> tuple[str, tuple[str, ...]] | None:
+    """A statement that changes many rows in one go, `FROM given (column TYPE, …)`: each column travels as an array.
+
+    None for one that does not say so: it is run once a row.
+    """
+    text = _bared(sql)
+    given = _GIVEN.search(text)
+    if given is None:
+        return None
+    columns = [column.split() for column in given[1].split(",")]
+    arrays = ", ".join(f"CAST(${place} AS {kind}[])" for place, (_, kind) in enumerate(columns, 1))
+    names = tuple(name for name, _ in columns)
+    text = text.replace(given[0], f"FROM unnest({arrays}) AS given ({', '.join(f'given_{name}' for name in names)})")
+    return _PARAMETER.sub(r"given.given_\1", text), names
+
+
+def _bared(sql: str) -> str:
+    return _REMARK.sub("", _OURS.sub(r"\1", sql))
 
 
 async def _connect(url: str, settings: dict[str, str]) -> asyncpg.Connection[Any]:

@@ -93,15 +93,8 @@ class SqliteEngine:
         return cls(path, reader, reader)
 
     async def read(self, sql: str, **parameters: Any) -> list[Row]:
-        (rows,) = await self.read_all(sql, **parameters)
-        return rows
-
-    async def read_all(self, *statements: str, **parameters: Any) -> list[list[Row]]:
-        def rows(connection: sqlite3.Connection) -> list[list[Row]]:
-            return [connection.execute(sql, parameters).fetchall() for sql in statements]
-
         with _told(self._path):
-            return await self._reader.turn(rows)
+            return await self._reader.turn(lambda connection: connection.execute(sql, parameters).fetchall())
 
     async def write(self, work: Work[T]) -> T:
         piece = Piece(work)
@@ -130,9 +123,11 @@ class SqliteEngine:
     async def _commit(self, pieces: list[Piece]) -> None:
         try:
             await self._measured(lambda: self._writer.turn(lambda connection: self._carry_out(connection, pieces)))
-        except LedgerError as error:
+        except BaseException as error:
             for piece in pieces:
                 piece.failure = error
+            if not isinstance(error, LedgerError):
+                raise
         failures = [piece.failure for piece in pieces if isinstance(piece.failure, LedgerError)]
         self.trouble = failures[-1] if failures else None
 
