@@ -81,8 +81,8 @@ GUARDS = {
     ),
     "one lock is held around each transaction": Guard(
         "vmwatch/ledger/sqlite.py",
-        "async with self._one_at_a_time:",
-        "if self._one_at_a_time:",
+        "async with self._one_at_a_time:\n            try:",
+        "if self._one_at_a_time:\n            try:",
         "tests/test_ledger_store.py::test_a_transaction_that_waits_lets_no_other_between_its_halves",
     ),
     "a row's version is checked against resume": Guard(

@@ -18,7 +18,7 @@ from vmwatch.web.openapi import document
 from vmwatch.web.query import Wanted
 
 STILL: Duration = 30 * SECOND
-"""Rounds come once a second, and wait five seconds at most for another process that holds the store."""
+"""Rounds come twice a second, and wait five seconds at most for another process that holds the store."""
 
 HEALTH = "/healthz"
 
