@@ -53,7 +53,7 @@ def _backup_of(url: str, file: str) -> Path:
 def _outcome(restored: copies.Restored) -> list[str]:
     sentences = ["The store was restored. Start vmwatch, and see how things stand: vmwatch status"]
     if restored.aside is not None:
-        sentences.append(f"What was replaced is kept: {restored.aside}")
+        sentences.append(f"The store that was replaced is kept: {restored.aside}")
     if restored.forgotten is not None:
         sentences.append(f"It can't be read ({restored.forgotten}).")
         sentences.append(
