@@ -214,9 +214,10 @@ def _killed_while_it_holds(one: Daemon, store: Database) -> int:
     holds = f"SELECT COUNT(*) FROM {SCHEMA}.line WHERE attempt_at IS NOT NULL AND {mine}"
     for _ in range(1000):
         one.process.send_signal(signal.SIGSTOP)
-        held: int = store.ask(holds)[0][0]
-        if held:
+        if store.ask(holds)[0][0]:
             one.process.kill()
+            one.process.wait()
+            held: int = store.ask(holds)[0][0]
             return held
         one.process.send_signal(signal.SIGCONT)
         time.sleep(0.013)
