@@ -233,6 +233,23 @@ async def test_a_claim_whose_commit_nobody_knows_of_is_not_asked_for(
     assert (await far.line("line0"))["state"] == "rejected"
 
 
+async def test_a_claim_is_as_long_as_ever_however_slow_the_database_was_until_then(
+    far: Bench, wire: Wire, operator: Simulator, shared: PostgresPlace
+) -> None:
+    """Or another process would ask for the line while this one still does."""
+    operator.delay = 500
+    wire.cut()
+    polling = asyncio.create_task(far.poll())
+    await asyncio.wait({polling}, timeout=1.5)
+    mended = far.clock.now()
+    wire.mend()
+    await until(lambda: len(operator.logins(HOME)) == 1)
+    ((attempt_at, claimed_until),) = await shared.rows("SELECT attempt_at, claimed_until FROM line")
+    assert attempt_at >= mended
+    assert claimed_until - attempt_at == 15 * SECOND  # operator.timeout, and 10 s
+    await polling
+
+
 async def test_a_verdict_whose_commit_nobody_knows_of_costs_no_second_login(
     far: Bench, wire: Wire, operator: Simulator
 ) -> None:
