@@ -53,7 +53,7 @@ def settings_of(lines: int) -> Settings:
     return Settings.model_validate(
         {
             "operator": {"base_url": "http://127.0.0.1:9", "concurrency": CONCURRENCY},
-            "polling": {"interval": "1h"},
+            "polling": {"interval": "30d"},
             "lines": {f"line{place}": {"number": number_of(place), "pin": "1234"} for place in range(lines)},
             "channels": {"phone": {"url": "json://127.0.0.1:9"}},
         }

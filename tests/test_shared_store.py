@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,14 +11,16 @@ from typing import Any
 
 import pytest
 from failover import Wire
-from ledgers import PostgresPlace, opened, over_tcp
+from ledgers import PostgresPlace, adopted, claimed, decided, line, opened, outbox, over_tcp, owe, polled, rows
 from postgres import PASSWORD, Server
 from receivers import Webhook, late
-from values import NOW
+from values import NOW, NUMBER, alert, remembered, trusted
 from world import WRONG_PIN, Bench, World, bench_in, number_of, settings_of, until, world_in
 
-from vmwatch.errors import LedgerError
-from vmwatch.models import HOUR, MINUTE, SECOND
+from vmwatch.errors import LedgerError, Trouble
+from vmwatch.ledger import copies
+from vmwatch.models import HOUR, MINUTE, SECOND, LineState, Reason
+from vmwatch.pins import UNKNOWN
 from vmwatch.simulator import Simulator
 
 LINES = 6
@@ -97,7 +100,7 @@ async def test_a_daemon_whose_sessions_are_cut_goes_on_by_itself(world: World, s
 async def test_no_verb_tells_the_password(world: World) -> None:
     async with world.running() as daemon:
         await until(world.polled("line0", 1))
-        for verb, status in {"check": 0, "check --json": 0, "status --json": 0, "health": 0, "backup b.db": 75}.items():
+        for verb, status in {"check": 0, "check --json": 0, "status --json": 0, "health": 0, "backup b.db": 0}.items():
             ran = await world.vmwatch(*verb.split())
             assert (verb, ran.status) == (verb, status), ran.err
             assert PASSWORD not in ran.out + ran.err
@@ -132,6 +135,56 @@ async def test_a_quiet_polls_note_is_written_before_another_process_could_take_t
             assert await two.poll(2 * MINUTE + 10 * SECOND) == 1
             assert (await two.line("line0"))["state"] == "ok"
             assert len(operator.logins(HOME)) == 3
+
+
+# ---- a backup of it ----
+
+
+async def test_a_backup_of_a_shared_store_is_a_file_without_a_tag_and_is_made_while_daemons_run(
+    shared: PostgresPlace, tmp_path: Path
+) -> None:
+    async with opened(shared, role="daemon") as ledger:
+        await ledger.become_daemon("1", NOW)
+        await adopted(ledger, trusted())
+        await polled(ledger, "a")
+        await copies.backup(shared.url, tmp_path / "b.db")
+        assert await ledger.lines.known(NUMBER) == remembered("a")
+    assert rows(tmp_path / "b.db", "SELECT pin_tag, trusted FROM line") == [(UNKNOWN, 0)]
+    assert rows(tmp_path / "b.db", "SELECT key FROM meta") == []
+    assert os.listdir(tmp_path) == ["b.db"]
+
+
+async def test_a_shared_store_that_is_restored_keeps_what_it_knows_of_logins(
+    shared: PostgresPlace, tmp_path: Path
+) -> None:
+    backup = tmp_path / "b.db"
+    async with opened(shared) as ledger:
+        await adopted(ledger, trusted())
+        await polled(ledger, "a")
+        await copies.backup(shared.url, backup)
+        await polled(ledger, "a", "b", now=NOW + MINUTE)
+        assert await ledger.lines.record(await decided(ledger, Trouble(Reason.PIN_REJECTED), NOW + HOUR), NOW + HOUR)
+        salt = ledger.salt
+    restored = await copies.restore(shared.url, backup, NOW + HOUR)
+    async with opened(shared) as ledger:
+        kept = await line(ledger)
+        assert (kept.state, kept.pin_tag, ledger.salt) == (LineState.REJECTED, trusted().pin_tag, salt)
+        assert await ledger.lines.known(NUMBER) == remembered("a")
+        assert (await claimed(ledger)).maybe_repeat
+        (fresh,) = await owe(ledger, alert())
+        assert fresh > max(owed.alert_id for owed in await outbox(ledger) if owed.alert_id != fresh)
+    assert restored.aside is not None
+    assert rows(restored.aside, "SELECT id FROM message ORDER BY id") == [("a",), ("b",)]
+
+
+async def test_a_shared_store_is_not_restored_while_a_daemon_runs(shared: PostgresPlace, tmp_path: Path) -> None:
+    async with opened(shared, role="daemon") as ledger:
+        await adopted(ledger)
+        await copies.backup(shared.url, tmp_path / "b.db")
+        await ledger.become_daemon("1", NOW)
+        with pytest.raises(LedgerError, match="a vmwatch daemon runs on this store"):
+            await copies.restore(shared.url, tmp_path / "b.db", NOW)
+    assert os.listdir(tmp_path) == ["b.db"]
 
 
 # ---- a database that goes away at the worst moment ----
@@ -178,6 +231,23 @@ async def test_a_claim_whose_commit_nobody_knows_of_is_not_asked_for(
         await far.poll(6 * MINUTE)
     assert len(operator.failed_logins(HOME)) == 1
     assert (await far.line("line0"))["state"] == "rejected"
+
+
+async def test_a_claim_is_as_long_as_ever_however_slow_the_database_was_until_then(
+    far: Bench, wire: Wire, operator: Simulator, shared: PostgresPlace
+) -> None:
+    """Or another process would ask for the line while this one still does."""
+    operator.delay = 500
+    wire.cut()
+    polling = asyncio.create_task(far.poll())
+    await asyncio.wait({polling}, timeout=1.5)
+    mended = far.clock.now()
+    wire.mend()
+    await until(lambda: len(operator.logins(HOME)) == 1)
+    ((attempt_at, claimed_until),) = await shared.rows("SELECT attempt_at, claimed_until FROM line")
+    assert attempt_at >= mended
+    assert claimed_until - attempt_at == 15 * SECOND  # operator.timeout, and 10 s
+    await polling
 
 
 async def test_a_verdict_whose_commit_nobody_knows_of_costs_no_second_login(

@@ -91,7 +91,9 @@ class Poller:
 
         def choose(due: Sequence[Standing]) -> list[Claim]:
             picked[:] = _picked([line for line in due if _may_start(line, only, plan, busy)], room, unsettled_room)
-            return [self._claimed(standing, now, plan) for standing in picked if standing.attempt_at is None]
+            # By the time that it is now: a claim that was made by the round's would end too soon after a slow look.
+            made_at = self._clock.now()
+            return [self._claimed(standing, made_at, plan) for standing in picked if standing.attempt_at is None]
 
         await self._begin(choose, notes, now, plan, self._most(unsettled_room, only), self._most(room, only))
         self._crowded = room > 0 and len(picked) >= min(room, unsettled_room)

@@ -15,7 +15,7 @@ from vmwatch.config.files import UnreadableError, read_secret
 from vmwatch.errors import LedgerError, UsageError
 from vmwatch.ledger import DaemonView, Ledger, copies, daemon_runs, moving, path_of
 from vmwatch.models import MINUTE, Duration, Instant, OperatorStanding, Standing
-from vmwatch.settings import Store, passwords_of
+from vmwatch.settings import Store, is_shared, passwords_of
 
 LATE: Duration = 2 * MINUTE
 """How long a line may be due while no line at all is polled, before the daemon is taken to stand still."""
@@ -45,7 +45,7 @@ def _absent(file: str) -> Path:
 def _backup_of(url: str, file: str) -> Path:
     if not os.path.exists(file):
         raise UsageError(f"{file}: there is no such file")
-    if os.path.realpath(file) == os.path.realpath(path_of(url)):
+    if not is_shared(url) and os.path.realpath(file) == os.path.realpath(path_of(url)):
         raise UsageError(f"{file}: is the store itself; name a backup of it")
     return Path(file)
 

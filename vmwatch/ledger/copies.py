@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, count
@@ -18,11 +18,12 @@ from pathlib import Path
 
 from vmwatch import decide, pins
 from vmwatch.errors import LedgerError
-from vmwatch.ledger import path_of, place, prepare
-from vmwatch.ledger.engine import Transaction, UnreadableStoreError
+from vmwatch.ledger import engine_of, moving, path_of, place, prepare
+from vmwatch.ledger.engine import Engine, Transaction, UnreadableStoreError
 from vmwatch.ledger.lines import replace_line, stored
 from vmwatch.ledger.sqlite import SqliteEngine, copy_of, fold, told_of_file
 from vmwatch.models import Instant, Standing
+from vmwatch.settings import is_shared
 
 _NO_SALT = "DELETE FROM meta WHERE key = 'salt'"
 _NO_DAEMON = "DELETE FROM daemon"
@@ -61,7 +62,10 @@ class _Logins:
 
 
 async def backup(url: str, file: Path) -> None:
-    """Copy the store to a new file, as it is at one moment. Raises LedgerError."""
+    """Copy the store, as it is at one moment, to a new file of SQLite's, whatever the store is. Raises LedgerError."""
+    if is_shared(url):
+        await _backup_shared(url, file)
+        return
     engine = await SqliteEngine.open(path_of(url), create=False)
     try:
         await engine.copy(file, _WITHOUT_SECRETS)
@@ -74,6 +78,8 @@ async def restore(url: str, file: Path, now: Instant) -> Restored:
 
     Raises LedgerError: a daemon or another command has the store open, or `file` is no backup that can be used.
     """
+    if is_shared(url):
+        return await _restore_shared(url, file, now)
     path = path_of(url)
     with told_of_file(path.parent):
         path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -90,6 +96,58 @@ async def restore(url: str, file: Path, now: Instant) -> Restored:
         finally:
             place.remove(fresh)
     return Restored(kept, forgotten)
+
+
+async def _backup_shared(url: str, file: Path) -> None:
+    """By way of a file beside it, out of which the tags are taken; it is gone afterwards."""
+    fresh = _beside(file)
+    try:
+        async with _opened(url) as source, _opened_file(fresh) as copy:
+            await moving.copy(source, copy)
+            await copy.copy(file, _WITHOUT_SECRETS)
+    finally:
+        place.remove(fresh)
+
+
+async def _restore_shared(url: str, file: Path, now: Instant) -> Restored:
+    """All rows are replaced in one transaction; a backup of them is made first, beside the one that is put back."""
+    fresh = _beside(file)
+    try:
+        await _copy(file, fresh)
+        async with _opened(url, create=True) as store:
+            await moving.refuse_daemon(store)
+            logins = await store.write(_all_logins)
+            aside = _aside(file, now) if logins.lines else None
+            if aside is not None:
+                await _backup_shared(url, aside)
+            await _settle(fresh, logins)
+            async with _opened_file(fresh) as settled:
+                await moving.copy(settled, store, over=True)
+    finally:
+        place.remove(fresh)
+    return Restored(aside)
+
+
+def _beside(file: Path) -> Path:
+    return file.with_name(f"{file.name}.copying-{secrets.token_hex(4)}")
+
+
+@asynccontextmanager
+async def _opened(url: str, *, create: bool = False) -> AsyncIterator[Engine]:
+    engine = await engine_of(url, create=create)
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+@asynccontextmanager
+async def _opened_file(path: Path) -> AsyncIterator[SqliteEngine]:
+    engine = await SqliteEngine.open(path, create=True)
+    try:
+        yield engine
+    finally:
+        await engine.close()
 
 
 async def _copy(file: Path, fresh: Path) -> None:

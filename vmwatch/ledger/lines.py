@@ -52,7 +52,7 @@ UPDATE line SET attempt_at = :attempt_at, last_poll_at = :attempt_at, next_poll_
 /*+ FROM given (number TEXT, version BIGINT, attempt_at BIGINT, next_poll_at BIGINT, claimed_until BIGINT, me TEXT) */
 WHERE number = :number AND version = :version
 """
-_MINE = "SELECT number, version FROM line WHERE claimed_by = :me AND attempt_at = :now"
+_MINE = "SELECT number, version FROM line WHERE claimed_by = :me"
 _NOTE = """
 UPDATE line SET attempt_at = NULL, last_success_at = :last_success_at
 /*+ FROM given (number TEXT, attempt_at BIGINT, last_success_at BIGINT) */
@@ -141,9 +141,9 @@ class Lines:
     ) -> Sequence[Claim]:
         """Write down attempts before they are made, and what quiet polls left to note, in one commit.
 
-        `choose`, which is pure, is given lines that are due, the longest due first: `settled` of those that were last
-        read well, at most, and `unsettled` of the others. Lines that this process claimed are among them: it knows
-        itself what it has under way. Returns the claims won: a row that is not as it was chosen is not claimed.
+        `choose`, which does no I/O, is given lines that are due, the longest due first: `settled` of those that were
+        last read well, at most, and `unsettled` of the others. Lines that this process claimed are among them: it
+        knows itself what it has under way. Returns the claims won: a row that is not as it was chosen is not claimed.
         """
         noted = [cells(note) for note in notes]
 
@@ -154,7 +154,7 @@ class Lines:
             claims = choose(list(map(_standing, rows)))
             if await transaction.many(_CLAIM, map(self._wanted, claims)) == len(claims):
                 return claims
-            mine = set(await transaction.all(_MINE, me=self._me, now=now))
+            mine = set(await transaction.all(_MINE, me=self._me))
             return [claim for claim in claims if (claim.number, claim.before.version + 1) in mine]
 
         return await self._engine.write(work)

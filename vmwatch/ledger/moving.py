@@ -34,29 +34,32 @@ async def move(source_url: str, target_url: str) -> Moved:
     """
     source = await engine_of(source_url, create=False)
     try:
-        await _refuse_daemon(source)
+        await refuse_daemon(source)
         target = await engine_of(target_url, create=True)
         try:
-            return await _copy(source, target)
+            return await copy(source, target)
         finally:
             await target.close()
     finally:
         await source.close()
 
 
-async def _refuse_daemon(engine: Engine) -> None:
+async def refuse_daemon(engine: Engine) -> None:
+    """Raises LedgerError if a daemon runs on the store."""
     if await engine.daemon_runs():
         raise LedgerError(f"{engine.place}: a vmwatch daemon runs on this store; stop it first")
 
 
-async def _copy(source: Engine, target: Engine) -> Moved:
+async def copy(source: Engine, target: Engine, *, over: bool = False) -> Moved:
+    """Have the target be as the source is at one moment; `over`: in place of what it has. Raises LedgerError."""
+
     async def give(read: Transaction) -> Moved:
         await read.run(_AT_ONE_MOMENT)
         await migrate(read)
 
         async def take(write: Transaction) -> Moved:
             await migrate(write)
-            await _refuse_content(write, target)
+            await (_drop_content(write) if over else _refuse_content(write, target))
             return Moved({table: await _copy_table(table, read, write) for table in TABLES})
 
         return await target.hold(take)
@@ -68,6 +71,11 @@ async def _refuse_content(transaction: Transaction, engine: Engine) -> None:
     for table in TABLES:
         if await transaction.all(f"SELECT 1 FROM {table} LIMIT 1"):
             raise LedgerError(f"{engine.place}: the store is not empty; nothing was moved: name one that is")
+
+
+async def _drop_content(transaction: Transaction) -> None:
+    for table in TABLES:
+        await transaction.run(f"DELETE FROM {table}")
 
 
 async def _copy_table(table: str, read: Transaction, write: Transaction) -> int:
