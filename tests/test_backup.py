@@ -114,7 +114,7 @@ async def test_a_backup_amid_writing_is_of_one_moment(tmp_path: Path) -> None:
     async def write() -> int:
         count = 0
         while not stop.is_set():
-            await ledger.configure(lambda _: {NUMBER: standing()}, [f"c{count}", f"d{count}"], NOW)
+            await ledger.configure(lambda *_: {NUMBER: standing()}, [f"c{count}", f"d{count}"], NOW)
             count += 1
         return count
 

@@ -143,7 +143,7 @@ async def test_a_configuration_waits_for_what_another_process_is_changing_and_go
         async with shared.connection.transaction():
             await shared.rows("UPDATE line SET failures = 7, version = version + 1")
             merging = asyncio.create_task(
-                ledger.configure(lambda known: {NUMBER: replace(known[NUMBER], label="New")}, ["phone"], NOW)
+                ledger.configure(lambda known, _: {NUMBER: replace(known[NUMBER], label="New")}, ["phone"], NOW)
             )
             await asyncio.sleep(0.1)
         await merging

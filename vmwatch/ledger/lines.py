@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmwatch.ledger.alerts import DROPPED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
+from vmwatch.ledger.processes import Carried, sign_along
 from vmwatch.ledger.rows import LINE, OPERATOR, REMEMBERED, VOICEMAIL, assigned, cells, listed, value
 from vmwatch.models import Claim, Decision, Instant, OperatorStanding, Remembered, Standing, Voicemail
 
 _SELECT = f"SELECT {listed(LINE)} FROM line"
 _BY_NUMBER = f"{_SELECT} WHERE number = :number"
 _STORED = f"{_SELECT} /*+ ORDER BY number FOR UPDATE */"
+_REJECTED = "SELECT number FROM line WHERE state = 'rejected' AND configured = 1"
 _CONFIGURED = f"{_SELECT} WHERE configured = 1 ORDER BY name"
 
 _DUE = f"""
@@ -96,6 +98,8 @@ class Lines:
     def __init__(self, engine: Engine, me: str) -> None:
         self._engine = engine
         self._me = me
+        self.carried: Callable[[], Carried | None] = lambda: None
+        """What is to be written of this process with the next claims, if anything is."""
 
     async def standings(self) -> tuple[Standing, ...]:
         """Every configured line, by name."""
@@ -103,6 +107,10 @@ class Lines:
 
     async def standing(self, number: str) -> Standing | None:
         return _first(await self._engine.read(_BY_NUMBER, number=number))
+
+    async def rejected(self) -> frozenset[str]:
+        """The numbers of the lines that wait for a person."""
+        return frozenset(row[0] for row in await self._engine.read(_REJECTED))
 
     async def operator(self) -> OperatorStanding:
         rows = await self._engine.read(_OPERATOR)
@@ -128,8 +136,11 @@ class Lines:
         """
         noted = [cells(note) for note in notes]
         wanted = [self._wanted(claim) for claim in claims]
+        carried = self.carried()
 
         async def work(transaction: Transaction) -> Sequence[Claim]:
+            if carried is not None:
+                await sign_along(transaction, self._me, carried, now)
             await transaction.many(_NOTE, noted)
             if await transaction.many(_CLAIM, wanted) == len(wanted):
                 return claims
@@ -177,8 +188,13 @@ class Lines:
         return True
 
 
-async def configure(transaction: Transaction, standings: Mapping[str, Standing]) -> None:
-    """Keep the lines as configured now, by number; every other line is kept but no longer polled."""
+async def configure(
+    transaction: Transaction, standings: Mapping[str, Standing], theirs: frozenset[str] = frozenset()
+) -> None:
+    """Keep the lines as configured now, by number; every other line is kept but no longer polled.
+
+    `theirs` are lines that another process polls.
+    """
     known = {standing.number: standing for standing in await stored(transaction)}
     for number, standing in standings.items():
         before = known.get(number)
@@ -186,7 +202,8 @@ async def configure(transaction: Transaction, standings: Mapping[str, Standing])
             await transaction.run(_INSERT, **cells(standing))
         elif before != standing:
             await _change(transaction, standing)
-    gone = [{"number": number} for number, line in known.items() if line.configured and number not in standings]
+    kept = standings.keys() | theirs
+    gone = [{"number": number} for number, line in known.items() if line.configured and number not in kept]
     await transaction.many(_FORGET, gone)
 
 
