@@ -140,6 +140,16 @@ def test_a_pin_that_had_its_tries_and_comes_back_waits_for_a_person(before: Stan
     )
 
 
+def test_people_hear_of_a_line_that_is_no_longer_watched_for_its_pin_s_sake() -> None:
+    before = trusted(spent_tags="8")
+    after = configured(before, renewed())
+    (alert,) = decide.stopped(before, after, rules())
+    assert (alert.kind, alert.reason, alert.channels) == (Kind.LINE_REJECTED, Reason.PIN_REJECTED, ("phone", "mail"))
+    assert after.alerted is Kind.LINE_REJECTED
+    assert decide.stopped(after, configured(after, renewed(7)), rules()) == (), "that was told"
+    assert decide.stopped(None, standing(), rules()) == decide.stopped(trusted(), trusted(), rules()) == ()
+
+
 @pytest.mark.parametrize("before", [trusted(), standing(), DOUBTED, locked(next_poll_at=LATER)], ids=str)
 def test_another_pin_waits_while_a_process_lives_that_has_the_known_one(before: Standing) -> None:
     after = decide.configured(before, renewed(label="New"), NOW, MINUTE, held=True)

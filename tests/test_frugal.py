@@ -103,7 +103,7 @@ async def test_a_heartbeat_with_nothing_due_writes_nothing(statements: list[str]
 async def test_what_the_process_carries_is_written_with_claims_and_never_alone(
     statements: list[str], bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "EVERY", 0)
+    monkeypatch.setattr(presence, "EVERY_ALONG", 0)
 
     async def nobody() -> None:
         raise AssertionError("SQLite's daemon is alone")

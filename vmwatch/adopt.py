@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vmwatch import decide
 from vmwatch.decide.setup import disagreements, setup_of
 from vmwatch.ledger import Kept, Ledger, Others
-from vmwatch.models import Instant, LineState, Standing
+from vmwatch.models import Alert, Instant, LineState, Standing
 from vmwatch.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,12 @@ async def adopt(ledger: Ledger, settings: Settings, now: Instant, before: Settin
         held = known is not None and any(other.has_pin(known.number, known.pin_tag) for _, other in others)
         return decide.configured(known, line, now, settings.interval_of(line.name), held=held)
 
-    kept = await ledger.configure(merge, settings.channels, now, renamed(before, settings), setup)
+    def owed(kept: Kept) -> list[Alert]:
+        pairs = ((kept.before.get(number), line) for number, line in kept.after.items())
+        rules = {line.number: decide.rules_of(settings, line.name) for line in wanted}
+        return [alert for known, line in pairs for alert in decide.stopped(known, line, rules[line.number])]
+
+    kept = await ledger.configure(merge, settings.channels, now, renamed(before, settings), setup, owed)
     _tell_stopped(kept)
     return Adopted(
         passed_over=frozenset(line.number for line in wanted if kept.after[line.number].pin_tag != line.pin_tag),

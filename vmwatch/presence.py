@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from vmwatch import __version__
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Carried, Ledger
-from vmwatch.ledger.processes import EVERY
+from vmwatch.ledger.processes import EVERY, EVERY_ALONG
 from vmwatch.models import Duration
 from vmwatch.tally import LastMinute, Tally
 
@@ -63,7 +63,7 @@ class Presence:
 
     def _due(self) -> Carried | None:
         """What is to be written, unless that was done just now."""
-        if self._clock.steady() - self._written < EVERY:
+        if self._clock.steady() - self._written < (EVERY if self._ledger.shared else EVERY_ALONG):
             return None
         self._written = self._clock.steady()
         polls, deliveries = self._last_minute.of(*self._sums())

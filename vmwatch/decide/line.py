@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vmwatch.backoff import next_slot
-from vmwatch.decide.rules import Rules
+from vmwatch.decide.rules import Rules, line_alert
 from vmwatch.models import (
     FOREVER,
+    Alert,
     Claim,
     Duration,
     Instant,
+    Kind,
     LineState,
     Moment,
     OperatorStanding,
@@ -82,8 +84,15 @@ def _with_changed_pin(standing: Standing, pin_tag: int, now: Instant) -> Standin
 def _with_spent_pin(standing: Standing, now: Instant) -> Standing:
     """Another configuration brought it back, or a person did: two of them must not take turns in trying."""
     locked_until = standing.next_poll_at if standing.state is LineState.LOCKED else standing.locked_until
-    held = replace(standing, locked_until=locked_until, next_poll_at=None, detail="")
+    held = replace(standing, locked_until=locked_until, next_poll_at=None, detail="", alerted=Kind.LINE_REJECTED)
     return moved(held, LineState.REJECTED, Reason.PIN_REJECTED, now)
+
+
+def stopped(before: Standing | None, after: Standing, rules: Rules) -> tuple[Alert, ...]:
+    """What is owed where a line was configured with a PIN that is not tried again, and so is no longer watched."""
+    if before is None or before.state is LineState.REJECTED or after.state is not LineState.REJECTED:
+        return ()
+    return (line_alert(after, rules.recipients, Kind.LINE_REJECTED, after.reason, after.since),)
 
 
 def _had_its_tries(standing: Standing) -> bool:

@@ -20,6 +20,7 @@ from vmwatch.errors import LedgerError
 from vmwatch.ledger import lines as _lines
 from vmwatch.ledger import outbox as _outbox
 from vmwatch.ledger import processes as _processes
+from vmwatch.ledger.alerts import owe
 from vmwatch.ledger.clock import shift
 from vmwatch.ledger.engine import Engine, Transaction
 from vmwatch.ledger.lines import Lines, QuietNote
@@ -28,7 +29,7 @@ from vmwatch.ledger.migrations import migrate
 from vmwatch.ledger.outbox import ChannelView, Outbox, Owed
 from vmwatch.ledger.processes import Carried, DaemonView, Processes, ProcessView
 from vmwatch.ledger.sqlite import SqliteEngine, lock_is_held
-from vmwatch.models import Duration, Instant, Standing
+from vmwatch.models import Alert, Duration, Instant, Standing
 from vmwatch.settings import is_shared
 
 if TYPE_CHECKING:
@@ -178,12 +179,13 @@ class Ledger:
         now: Instant,
         renamed: Mapping[str, str] = MappingProxyType({}),
         setup: Setup | None = None,
+        owed: Callable[[Kept], Iterable[Alert]] = lambda _: (),
     ) -> Kept:
         """Keep lines and channels as configured now. `merge`, which is pure, is given every line there is.
 
         `renamed` are channels, from the old to the new name. Where several share the store, `setup` is what this
         process is configured to do; what others that live are configured to do and differs is given to `merge` too,
-        and what only they know stays configured.
+        and what only they know stays configured. `owed` are alerts about what that comes to.
         """
 
         async def work(transaction: Transaction) -> Kept:
@@ -195,6 +197,8 @@ class Ledger:
             await _lines.configure(transaction, kept.after, theirs)
             names = dict.fromkeys([*channels, *(name for _, other in others for name in other.channels)])
             await _outbox.configure(transaction, names, now, renamed)
+            for alert in owed(kept):
+                await owe(transaction, alert, now)
             return kept
 
         return await self._engine.write(work)

@@ -16,6 +16,8 @@ from vmwatch.models import MINUTE, SECOND, Duration, Instant
 
 EVERY: Duration = 15 * SECOND
 """How often a process writes what it carries."""
+EVERY_ALONG: Duration = MINUTE
+"""The same for SQLite's one daemon, with claims: each time costs a page more, and SD cards wear out."""
 SILENT: Duration = MINUTE
 """A process that wrote nothing for so long is not shown, though its session may still be there."""
 
@@ -147,7 +149,7 @@ def _name() -> str:
 
 def _as_of(view: ProcessView, now: Instant) -> ProcessView:
     """SQLite's daemon writes only when it begins polls: one that wrote nothing for long carried nothing."""
-    idle = view.seen_at is None or now - view.seen_at > MINUTE + EVERY
+    idle = view.seen_at is None or now - view.seen_at > MINUTE + EVERY_ALONG
     return ProcessView(view.name, view.version, view.since, view.seen_at, 0, 0) if idle else view
 
 
