@@ -255,6 +255,7 @@ async def test_a_pin_that_was_passed_over_is_tried_once_the_known_one_is_refused
         await until(line_is(shared, "ok"))
         async with watching(shared, configured(operator, new_pin)):
             await until(daemons_are(shared, 2))
+            await some_rounds()  # both have met, and nothing else will make them look again
             operator.set_pin(HOME, new_pin)
             await until(lambda: failed(operator) == 1)
             await until(line_is(shared, "ok"))
@@ -328,6 +329,22 @@ async def test_a_channel_has_one_delivery_under_way_and_alerts_keep_their_order(
             assert hook.most == 1
             told = [str(request.body) for request in hook.record]
             assert [next(n for n in range(12) if f"line {n}'" in text or f"line {n}\\" in text) for text in told]
+
+
+async def test_of_processes_that_claim_on_a_channel_at_the_same_moment_one_does(shared: PostgresPlace) -> None:
+    async with (
+        opened(shared, role="daemon") as one,
+        opened(shared, role="daemon") as two,
+        opened(shared, role="daemon") as three,
+    ):
+        for ledger in (one, two, three):
+            await ledger.become_daemon("1", NOW)
+        await adopted(one)
+        for _ in range(40):
+            await owe(one, alert(channels=("phone",)), 3)
+            claims = await asyncio.gather(*(ledger.outbox.claim("phone", NOW, MINUTE) for ledger in (one, two, three)))
+            assert sum(claim is not None for claim in claims) == 1
+            await shared.rows("DELETE FROM delivery")
 
 
 async def test_a_process_that_died_while_sending_holds_up_no_other_alert(shared: PostgresPlace) -> None:

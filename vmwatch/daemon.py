@@ -120,6 +120,7 @@ class Daemon:
         await asyncio.gather(*(part.stop(PATIENCE_S) for part in (self._poller, self._deliverer, self._store)))
         await self._life.stop()
         await self._flush()
+        await self._presence.leave()
 
     # ---- the side tasks ----
 
@@ -263,8 +264,6 @@ class Daemon:
     async def _flush(self) -> None:
         try:
             await self._poller.flush()
-            if self._ledger.shared:
-                await self._ledger.processes.leave()
         except LedgerError as error:
             log.error("%s; the last quiet polls are not noted", error)  # noqa: TRY400 - a sentence
 

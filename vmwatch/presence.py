@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from vmwatch import __version__
+from vmwatch.errors import LedgerError
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Carried, Ledger
 from vmwatch.ledger.processes import EVERY, EVERY_ALONG
@@ -51,6 +53,12 @@ class Presence:
         if self._ledger.shared and (carried := self._due()) is not None:
             await self._clock.go_by(self._ledger.time)
             await self._meet(await self._ledger.processes.sign(carried, self._clock.now()))
+
+    async def leave(self) -> None:
+        """This process ends; whoever is not told so sees it by the end of its session."""
+        if self._ledger.shared:
+            with suppress(LedgerError):
+                await self._ledger.processes.leave()
 
     async def _meet(self, others: frozenset[tuple[str, str]]) -> None:
         if others != self._others or await self._is_refused():
