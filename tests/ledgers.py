@@ -152,7 +152,7 @@ async def opened(store: Path | Place, *, create: bool = True, role: str = "verb"
 async def adopted(ledger: Ledger, *lines: Standing, channels: Iterable[str] = ("phone", "mail")) -> None:
     """Have exactly these lines and channels in the configuration."""
     wanted = {line.number: line for line in lines or (standing(),)}
-    await ledger.configure(lambda _: wanted, channels, NOW)
+    await ledger.configure(lambda *_: wanted, channels, NOW)
 
 
 async def line(ledger: Ledger, number: str = NUMBER) -> Standing:

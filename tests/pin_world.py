@@ -428,9 +428,12 @@ def watched(patches: pytest.MonkeyPatch, world: World) -> None:
     async def fetch(client: Telecomx, number: str, pin: str) -> bytes:
         return await PROCESS.get().fetch(lambda: ask(client, number, pin), number, pin)
 
+    async def clock(_: Ledger) -> WorldClock:
+        return WorldClock(world)
+
     patches.setattr(SqliteEngine, "write", write)
     patches.setattr(Telecomx, "fetch", fetch)
     patches.setattr(asking, "Clock", lambda: WorldClock(world))
     patches.setattr(asking, "LOOK_AGAIN_S", 0.001)
-    patches.setattr(desk, "now", world.wall)
+    patches.setattr(desk, "clock", clock)
     patches.setattr(sqlite, "LOCK_TRIES", 2)

@@ -57,8 +57,10 @@ async def done(world: World, *arguments: str) -> str:
 
 async def test_a_backup_beside_a_running_daemon_is_whole_private_and_without_a_trace_of_a_pin(world: World) -> None:
     world.operator.leave(world.line("home"))
+    world.config["polling"]["interval"] = "1h"
     async with world.running() as daemon:
         await until(world.state_is("home", "ok"))
+        world.sql("UPDATE line SET spent_tags = '3 256'")
         before = os.umask(0)
         try:
             await done(world, "backup", "copy")
@@ -71,6 +73,7 @@ async def test_a_backup_beside_a_running_daemon_is_whole_private_and_without_a_t
     assert rows(copy, "PRAGMA integrity_check") == [("ok",)]
     assert messages(copy) == 1
     assert rows(copy, "SELECT pin_tag, trusted, claimed_by FROM line") == [(pins.UNKNOWN, 0, None)]
+    assert rows(copy, "SELECT spent_tags FROM line") == [("",)]
     assert rows(copy, "SELECT * FROM daemon") == []
     assert rows(copy, "SELECT value FROM meta WHERE key = 'salt'") == []
     assert str(salt).encode() not in copy.read_bytes()
@@ -114,7 +117,7 @@ async def test_a_backup_amid_writing_is_of_one_moment(tmp_path: Path) -> None:
     async def write() -> int:
         count = 0
         while not stop.is_set():
-            await ledger.configure(lambda _: {NUMBER: standing()}, [f"c{count}", f"d{count}"], NOW)
+            await ledger.configure(lambda *_: {NUMBER: standing()}, [f"c{count}", f"d{count}"], NOW)
             count += 1
         return count
 

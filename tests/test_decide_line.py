@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from values import NOW, NUMBER, OTHER, failing, judged, locked, rejected, rules, standing, trusted
+from values import NOW, NUMBER, OTHER, failing, judged, locked, mailbox, rejected, rules, standing, trusted
 
 from vmwatch import decide
 from vmwatch.models import (
@@ -107,6 +107,57 @@ def test_a_changed_pin_is_untrusted_and_has_one_try_of_its_own(before: Standing,
     after = configured(before, renewed())
     assert (f"{after.state} {after.reason}", after.next_poll_at) == (end, next_poll_at)
     assert (after.pin_tag, after.trusted, after.doubts) == (8, False, 0)
+
+
+@pytest.mark.parametrize(
+    ("before", "spent"),
+    [
+        (rejected(), "7"),
+        (rejected(spent_tags="3"), "3 7"),
+        (DOUBTED, "7"),
+        (standing(attempt_at=NOW), "7"),
+        (trusted(attempt_at=NOW), ""),
+        (standing(), ""),
+        (locked(), ""),
+        (trusted(), ""),
+    ],
+    ids=str,
+)
+def test_a_pin_that_had_its_tries_is_remembered_when_another_takes_its_place(before: Standing, spent: str) -> None:
+    assert configured(before, renewed()).spent_tags == spent
+
+
+@pytest.mark.parametrize("before", [rejected(), trusted(), standing(), failing(doubts=1), locked(next_poll_at=LATER)])
+def test_a_pin_that_had_its_tries_and_comes_back_waits_for_a_person(before: Standing) -> None:
+    after = configured(replace(before, spent_tags="3 8"), renewed())
+    assert (after.state, after.reason, after.next_poll_at) == (LineState.REJECTED, Reason.PIN_REJECTED, None)
+    assert (after.pin_tag, after.trusted) == (8, False)
+    assert after.locked_until == (LATER if before.state is LineState.LOCKED else None)
+    again = decide.resumed(after, NOW)
+    assert (again.state, again.next_poll_at) == (LineState.WAITING, NOW)
+    assert judged(again, mailbox()).after.spent_tags == (
+        "3 7" if before.state is LineState.REJECTED or before.doubts else "3"
+    )
+
+
+def test_people_hear_of_a_line_that_is_no_longer_watched_for_its_pin_s_sake() -> None:
+    before = trusted(spent_tags="8")
+    after = configured(before, renewed())
+    (alert,) = decide.stopped(before, after, rules())
+    assert (alert.kind, alert.reason, alert.channels) == (Kind.LINE_REJECTED, Reason.PIN_REJECTED, ("phone", "mail"))
+    assert after.alerted is Kind.LINE_REJECTED
+    assert decide.stopped(after, configured(after, renewed(7)), rules()) == (), "that was told"
+    assert decide.stopped(None, standing(), rules()) == decide.stopped(trusted(), trusted(), rules()) == ()
+
+
+@pytest.mark.parametrize("before", [trusted(), standing(), DOUBTED, locked(next_poll_at=LATER)], ids=str)
+def test_another_pin_waits_while_a_process_lives_that_has_the_known_one(before: Standing) -> None:
+    after = decide.configured(before, renewed(label="New"), NOW, MINUTE, held=True)
+    assert after == replace(before, label="New", next_poll_at=after.next_poll_at)
+
+
+def test_a_process_that_has_a_refused_pin_holds_back_none() -> None:
+    assert decide.configured(rejected(), renewed(), NOW, MINUTE, held=True) == configured(rejected(), renewed())
 
 
 def test_a_pin_changed_under_an_attempt_does_not_answer_for_the_old_ones_verdict() -> None:

@@ -30,7 +30,7 @@ FLOORS = {
         "tasks",
         "terminal",
     },
-    4: {"adopt", "attempt", "poll", "deliver", "shapes", "stale", "store_trouble"},
+    4: {"adopt", "attempt", "poll", "deliver", "presence", "shapes", "stale", "store_trouble"},
     5: {"web"},
     6: {"daemon"},
     7: {"demo"},

@@ -16,10 +16,11 @@ import pytest
 from receivers import Webhook
 from world import Bench, bench_in, number_of, settings_of
 
-from vmwatch import cli, reading
+from vmwatch import cli, presence, reading
 from vmwatch.ledger.lines import _DUE, _OUTLOOK
 from vmwatch.models import MINUTE, Alert, Kind
 from vmwatch.simulator import Simulator
+from vmwatch.tally import Tally
 
 CHANNELS = {"phone": "json://127.0.0.1:9/phone"}
 LINES = 8
@@ -100,6 +101,26 @@ async def test_a_heartbeat_with_nothing_due_writes_nothing(statements: list[str]
     for _ in range(30):
         assert await bench.poll() == 0
         await bench.deliver()
+    assert [statement for statement in statements if not statement.startswith("SELECT")] == []
+
+
+async def test_what_the_process_carries_is_written_with_claims_and_never_alone(
+    statements: list[str], bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "EVERY_ALONG", 0)
+
+    async def nobody() -> None:
+        raise AssertionError("SQLite's daemon is alone")
+
+    found = presence.Presence(bench.ledger, bench.clock, Tally(), nobody)
+    statements.clear()
+    assert await bench.poll(MINUTE) == LINES
+    await found.after_round()
+    assert count(statements, "COMMIT") == 1
+    assert count(statements, "INSERT INTO daemon") == 1
+    statements.clear()
+    assert await bench.poll() == 0
+    await found.after_round()
     assert [statement for statement in statements if not statement.startswith("SELECT")] == []
 
 

@@ -40,7 +40,7 @@ from values import (
     trusted,
 )
 
-from vmwatch import decide
+from vmwatch import decide, pins
 from vmwatch.adopt import adopt
 from vmwatch.errors import Trouble
 from vmwatch.ledger import Ledger, QuietNote
@@ -49,6 +49,7 @@ from vmwatch.models import (
     FOREVER,
     HOUR,
     DeliveryState,
+    Kind,
     LineState,
     Moment,
     OperatorStanding,
@@ -97,6 +98,28 @@ async def test_a_line_that_comes_back_is_as_it_was_left(ledger: Ledger) -> None:
     found = await line(ledger)
     assert (found.state, found.configured, found.paused_until) == (LineState.OK, True, FOREVER)
     assert await ledger.lines.known(NUMBER) == remembered("a")
+
+
+async def test_a_refused_pin_that_comes_back_is_not_tried_and_that_is_told(ledger: Ledger) -> None:
+    refused, other = "8352", unlike_pin(ledger, "8352")
+    await adopt(ledger, configuration(pin=refused), NOW)
+    await ledger.lines.record(await decided(ledger, Trouble(Reason.PIN_REJECTED)), NOW)
+    await adopt(ledger, configuration(pin=other), NOW)
+    await polled(ledger)
+    assert (await line(ledger)).state is LineState.OK
+    told = len(await outbox(ledger))
+    await adopt(ledger, configuration(pin=refused), NOW)
+    assert (await line(ledger)).state is LineState.REJECTED
+    assert await due(ledger, now=NOW + DAY) == []
+    assert {owed.kind for owed in (await outbox(ledger))[told:]} == {Kind.LINE_REJECTED}
+    assert len({owed.alert_id for owed in (await outbox(ledger))[told:]}) == 1
+
+
+def unlike_pin(ledger: Ledger, pin: str) -> str:
+    def tag(one: str) -> int:
+        return pins.tag(ledger.salt, configuration().operator.base_url, NUMBER, one)
+
+    return next(str(other) for other in range(7000, 9999) if tag(str(other)) != tag(pin))
 
 
 async def test_a_changed_pin_is_noticed_and_the_pin_itself_is_nowhere(ledger: Ledger, place: Place) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -21,7 +23,7 @@ from vmwatch.ledger import DaemonView, Ledger, daemon_runs, path_of
 from vmwatch.ledger.engine import Transaction
 from vmwatch.ledger.lines import _DUE
 from vmwatch.ledger.postgres import spoken
-from vmwatch.models import HOUR, Claim, Moment, Standing
+from vmwatch.models import HOUR, MINUTE, Claim, Moment, Standing
 
 
 @asynccontextmanager
@@ -145,7 +147,7 @@ async def test_a_configuration_waits_for_what_another_process_is_changing_and_go
         async with shared.connection.transaction():
             await shared.rows("UPDATE line SET failures = 7, version = version + 1")
             merging = asyncio.create_task(
-                ledger.configure(lambda known: {NUMBER: replace(known[NUMBER], label="New")}, ["phone"], NOW)
+                ledger.configure(lambda known, _: {NUMBER: replace(known[NUMBER], label="New")}, ["phone"], NOW)
             )
             await asyncio.sleep(0.1)
         await merging
@@ -184,6 +186,12 @@ async def test_one_computers_clock_moves_nothing_that_others_share(shared: Postg
         await two.become_daemon("1", NOW)
         await one.shift(HOUR)
         assert (await line(one)).next_poll_at == NOW + HOUR
+
+
+async def test_the_database_tells_the_time_and_a_file_none(shared: PostgresPlace, store: Path) -> None:
+    async with opened(shared) as ledger, opened(store) as file:
+        assert abs((await ledger.time() or 0) - time.time() * 1000) < MINUTE
+        assert await file.time() is None
 
 
 # ---- a database that breaks and is mended ----

@@ -15,7 +15,7 @@ from ledgers import Place, adopted, begun, claimed, commits, decided, line, open
 from values import NOW, NUMBER, OTHER, alert, judged, mailbox, rejected, standing, trusted, voicemail
 
 from vmwatch.errors import LedgerError
-from vmwatch.ledger import DaemonView, Ledger
+from vmwatch.ledger import Carried, DaemonView, Ledger
 from vmwatch.ledger.engine import Transaction
 from vmwatch.ledger.migrations import MIGRATIONS
 from vmwatch.ledger.rows import alert_from_json, alert_to_json
@@ -151,6 +151,23 @@ async def test_where_a_daemon_ended_another_may_begin(place: Place) -> None:
             assert (await ledger.daemon()).version == version
     async with opened(place) as verb:
         assert await verb.daemon() == DaemonView(running=False)
+
+
+async def test_what_a_daemon_carries_goes_along_with_its_claims_and_is_over_after_a_minute(store: Path) -> None:
+    async with opened(store, role="daemon") as daemon, opened(store) as verb:
+        assert await verb.processes.living(NOW) == ()
+        await daemon.become_daemon("1", NOW)
+        await adopted(daemon)
+        daemon.lines.carried = lambda: Carried("1", NOW, 12, 3)
+        await begun(daemon, now=NOW + MINUTE)
+        (view,) = await verb.processes.living(NOW + MINUTE)
+        assert (view.version, view.since, view.seen_at) == ("1", NOW, NOW + MINUTE)
+        assert (view.polls, view.deliveries) == (12, 3)
+        (view,) = await verb.processes.living(NOW + HOUR)
+        assert (view.seen_at, view.polls, view.deliveries) == (NOW + MINUTE, 0, 0)
+        assert await verb.processes.disagreements(NOW) == ()
+    async with opened(store) as verb:
+        assert await verb.processes.living(NOW + MINUTE) == ()
 
 
 async def test_a_verb_that_looks_for_a_daemon_keeps_none_from_starting(place: Place) -> None:

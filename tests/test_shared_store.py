@@ -324,11 +324,11 @@ async def test_a_round_of_quiet_polls_takes_seven_statements_however_many_lines_
 async def test_what_one_daemon_is_to_do_the_one_does_that_runs_for_longest(shared: PostgresPlace) -> None:
     async with opened(shared, role="daemon") as two:
         async with opened(shared, role="daemon") as one:
-            assert await one.is_first()
+            assert await one.processes.is_first()
             await one.become_daemon("1", NOW)
             await two.become_daemon("1", NOW + 1)
-            assert (await one.is_first(), await two.is_first()) == (True, False)
-        assert await two.is_first()
+            assert (await one.processes.is_first(), await two.processes.is_first()) == (True, False)
+        assert await two.processes.is_first()
 
 
 async def test_a_line_that_another_process_is_about_to_claim_is_passed_over(

@@ -251,8 +251,7 @@ class World:
         """The same as `status --json`, by the same code, without a process: for waiting."""
         ledger = await Ledger.open(self.store_url, create=False)
         try:
-            lines = await shapes.lines_shown(ledger, Clock().now())
-            return shapes.status(await ledger.daemon(), lines, await ledger.outbox.channels())
+            return shapes.status(await shapes.seen(ledger, Clock().now()))
         finally:
             await ledger.close()
 

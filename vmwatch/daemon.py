@@ -19,8 +19,9 @@ from vmwatch.errors import ConfigError, LedgerError, ListenError
 from vmwatch.heartbeat import Clock, Heartbeat
 from vmwatch.ledger import Ledger
 from vmwatch.lifesign import LifeSign
-from vmwatch.models import SECOND, Decision
+from vmwatch.models import SECOND, Decision, Duration
 from vmwatch.poll import Poller
+from vmwatch.presence import Presence
 from vmwatch.settings import Operator, Settings
 from vmwatch.stale import Staleness
 from vmwatch.store_trouble import StoreTrouble
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 10.0
 """How long polls and deliveries under way may take to end once the daemon is told to stop."""
+
+DRIFT: Duration = 10 * SECOND
+"""A steady clock departs from a database's by seconds within days; more than this, and somebody set it."""
 
 Load = Callable[[], Loaded]
 
@@ -57,6 +61,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._chores = asyncio.Event()
+        self._adopting = asyncio.Lock()
         self._clients: dict[Operator, Telecomx] = {}
         self._condition = Condition()
         self._tally = Tally()
@@ -70,7 +75,9 @@ class Daemon:
             async with systemd.starting("opening the store"):
                 self._ledger = await Ledger.open(self._loaded.store_url, create=True, role="daemon")
             stack.push_async_callback(self._ledger.close)
+            await self._clock.go_by(self._ledger.time)
             await self._ledger.become_daemon(__version__, self._clock.now())
+            self._presence = Presence(self._ledger, self._clock, self._tally, self._adopt_again)
             self._stack = stack
             self._ledger.measure(self._tally.commit_time.add)
             await self._straighten_clock()
@@ -113,6 +120,7 @@ class Daemon:
         await asyncio.gather(*(part.stop(PATIENCE_S) for part in (self._poller, self._deliverer, self._store)))
         await self._life.stop()
         await self._flush()
+        await self._presence.leave()
 
     # ---- the side tasks ----
 
@@ -139,6 +147,7 @@ class Daemon:
         await self._follow_clock()
         await self._deliverer.round()
         await self._poller.round()
+        await self._presence.after_round()
         await self._stale.after_round()
         self._tally.round_ended(self._clock.now())
 
@@ -146,9 +155,13 @@ class Daemon:
         """The ledger first: as long as that can't be changed, everything goes on by the time it was written by."""
         step = self._clock.step()
         if step:
-            await self._ledger.shift(step)
+            kept = await self._ledger.shift(step)
             self._clock.follow(step)
-            log.warning("the clock was set by %+.0f s; every wait is kept as long as it was", step / SECOND)
+            if kept:
+                log.warning("the clock was set by %+.0f s; every wait is kept as long as it was", step / SECOND)
+            elif abs(step) > DRIFT:
+                log.warning("the database's clock was set by %+.0f s; waits end by its new time", step / SECOND)
+                await self._adopt_again()  # a line that is well does not wait longer than its interval
 
     async def _reloads(self) -> None:
         while True:
@@ -203,7 +216,7 @@ class Daemon:
 
     async def _use(self, settings: Settings, before: Settings | None) -> None:
         """Watch by these settings from now on. Raises LedgerError; the old ones (`before`) are kept then."""
-        await adopt(self._ledger, settings, self._clock.now(), before)
+        await self._adopt(settings, before)
         lines, views = await self._ledger.lines.standings(), await self._ledger.outbox.channels()
         client = await self._client(settings.operator)
         urls = {name: channel.url.get_secret_value() for name, channel in settings.channels.items()}
@@ -215,6 +228,18 @@ class Daemon:
         self._life.use(ping.get_secret_value() if (ping := settings.heartbeat.url) is not None else None)
         self._condition.watch(lines, (view.standing for view in views))
         await self._rename_again(renamed(before, settings))
+
+    async def _adopt(self, settings: Settings, before: Settings | None) -> None:
+        async with self._adopting:
+            met = await adopt(self._ledger, settings, self._clock.now(), before)
+            self._adopted = settings
+        self._presence.adopted(met.passed_over, met.disagreements)
+
+    async def _adopt_again(self) -> None:
+        """Who else is there, or what they are configured to do, has changed."""
+        async with self._adopting:
+            met = await adopt(self._ledger, self._adopted, self._clock.now())
+        self._presence.adopted(met.passed_over, met.disagreements)
 
     async def _rename_again(self, channels: Mapping[str, str]) -> None:
         """What a poll owed to an old name between the ledger's change of it and the poller's."""
@@ -232,10 +257,9 @@ class Daemon:
     async def _straighten_clock(self) -> None:
         """A computer that starts with its clock behind what the ledger has seen would wait for the difference."""
         now = self._clock.now()
-        latest = await self._ledger.latest()
-        if latest is not None and latest - now > PATIENCE_S * 1000:
-            log.warning("the clock is %d s behind the store's last entry; waits are kept", (latest - now) // 1000)
-            await self._ledger.shift(now - latest, after=now)
+        behind = (await self._ledger.latest() or now) - now
+        if behind > PATIENCE_S * 1000 and await self._ledger.shift(-behind, after=now):
+            log.warning("the clock is %d s behind the store's last entry; waits are kept", behind // 1000)
 
     async def _flush(self) -> None:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,6 +24,8 @@ LATE_S = 2.5
 CHORES_EVERY_S = 3600.0
 STEP: Duration = SECOND
 """A wall clock that departs from the daemon's own by more than this was set; less is left as it is."""
+UNSURE: Duration = SECOND
+"""A store that takes longer to tell its time does not tell it well enough."""
 HELD_UP: Duration = 50
 """Two readings that are further apart than this do not belong together: the process was held up in between."""
 
@@ -35,10 +37,12 @@ class Clock:
 
     It never jumps: it is the steady clock, set by the wall clock once, and again by `follow`. So between the
     setting of the wall clock and the moving of what the ledger waits for, nothing is written down by a time
-    that the rest of the ledger does not go by.
+    that the rest of the ledger does not go by. Where several computers share the ledger, its database's clock
+    stands for the wall clock (`go_by`), or a claim of one would be over for another before it began.
     """
 
     def __init__(self) -> None:
+        self._store_minus_steady: Duration | None = None
         self._offset = self._wall_minus_steady()
         self.followed: Duration = 0
         """By how much the wall clock was set, in all, since this clock was."""
@@ -49,12 +53,24 @@ class Clock:
     def moment(self) -> Moment:
         return Moment(self.now(), random.uniform(-1, 1))  # noqa: S311 - jitter keeps no secret
 
+    async def go_by(self, time_of_store: Callable[[], Awaitable[Instant | None]]) -> None:
+        """Ask what the store's own clock says, if it has one, and go by that from now on."""
+        asked = self.steady()
+        told = await time_of_store()
+        answered = self.steady()
+        if told is None or answered - asked > UNSURE:
+            return
+        is_first = self._store_minus_steady is None
+        self._store_minus_steady = told - (asked + answered) // 2
+        if is_first:
+            self._offset, self.followed = self._store_minus_steady, 0
+
     def step(self) -> Duration:
         """By how much the wall clock was set and is not yet followed: 0, or more than STEP either way.
 
         A computer that slept did not have its clock set: the steady clock counts sleep too.
         """
-        departed = self._wall_minus_steady() - self._offset - self.followed
+        departed = self._set_to() - self._offset - self.followed
         return departed if abs(departed) > STEP else 0
 
     def follow(self, step: Duration) -> None:
@@ -68,6 +84,9 @@ class Clock:
     def steady(self) -> Duration:
         """Since the computer was started, its sleep included, whatever is done to its clock."""
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+    def _set_to(self) -> Duration:
+        return self._wall_minus_steady() if self._store_minus_steady is None else self._store_minus_steady
 
     def _wall_minus_steady(self) -> Duration:
         while True:

@@ -209,6 +209,8 @@ class Standing:
     old: int | None = None
     saved: int | None = None
     configured: bool = True
+    spent_tags: str = ""
+    """The tags of earlier PINs that had their tries, apart by blanks."""
     version: int = 0
 
 

@@ -8,6 +8,16 @@ UNKNOWN = -1
 """The tag of a line whose store was restored from a backup: which PIN its standing speaks of was not kept."""
 
 
+def spent(tags: str, tag: int) -> str:
+    """The tags with this one among them."""
+    return " ".join(sorted({*tags.split(), str(tag)}))
+
+
+def unspent(tags: str, tag: int) -> str:
+    """The tags without this one."""
+    return " ".join(one for one in tags.split() if one != str(tag))
+
+
 def tag(salt: bytes, base_url: str, number: str, pin: str) -> int:
     """One byte of a keyed hash: a changed PIN is noticed 255 times in 256, and the ledger holds nothing worth having.
 

@@ -5,13 +5,13 @@ Times are UTC, ISO 8601 with `Z`; keys are promised.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from vmwatch import decide
-from vmwatch.ledger import ChannelView, DaemonView, Ledger, MessageView, Owed
-from vmwatch.models import Instant, LineState, OperatorStanding, Standing
+from vmwatch.ledger import ChannelView, DaemonView, Ledger, MessageView, Owed, ProcessView
+from vmwatch.models import ChannelState, Instant, LineState, OperatorStanding, Standing
 
 IN_TROUBLE = frozenset(
     {
@@ -38,11 +38,51 @@ async def lines_shown(ledger: Ledger, now: Instant) -> tuple[Standing, ...]:
     return tuple(decide.shown(standing, operator, now) for standing in await ledger.lines.standings())
 
 
-def status(daemon: DaemonView, lines: Iterable[Standing], channels: Iterable[ChannelView]) -> Shape:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How things stand, as `status` tells it."""
+
+    daemon: DaemonView
+    processes: tuple[ProcessView, ...]
+    lines: tuple[Standing, ...]
+    channels: tuple[ChannelView, ...]
+    disagreements: tuple[str, ...]
+
+
+async def seen(ledger: Ledger, now: Instant) -> Seen:
+    return Seen(
+        daemon=await ledger.daemon(),
+        processes=await ledger.processes.living(now),
+        lines=await lines_shown(ledger, now),
+        channels=await ledger.outbox.channels(),
+        disagreements=await ledger.processes.disagreements(now),
+    )
+
+
+def is_troubled(seen: Seen) -> bool:
+    failing = any(view.standing.state is ChannelState.FAILING for view in seen.channels)
+    return failing or bool(seen.disagreements) or any(line.state in IN_TROUBLE for line in seen.lines)
+
+
+def status(seen: Seen) -> Shape:
+    daemon = seen.daemon
     return {
         "daemon": {"running": daemon.running, "since": iso(daemon.since), "version": daemon.version},
-        "lines": [line(standing) for standing in lines],
-        "channels": [channel(view) for view in channels],
+        "processes": [process(view) for view in seen.processes],
+        "disagreements": list(seen.disagreements),
+        "lines": [line(standing) for standing in seen.lines],
+        "channels": [channel(view) for view in seen.channels],
+    }
+
+
+def process(view: ProcessView) -> Shape:
+    return {
+        "name": view.name,
+        "version": view.version,
+        "since": iso(view.since),
+        "seen_at": iso(view.seen_at),
+        "polls": view.polls,
+        "deliveries": view.deliveries,
     }
 
 

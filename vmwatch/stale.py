@@ -61,7 +61,7 @@ class Staleness:
         if waited > LOOK_S + LATE_S:
             self._watched = {}
         self._looked = self._now()
-        if not await self._ledger.is_first():  # Each would tell the same.
+        if not await self._ledger.processes.is_first():  # Each would tell the same.
             self._watched, self._stale = {}, {}
             return
         operator, now = await self._ledger.lines.operator(), self._clock.now()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 
-from vmwatch.models import SECOND, Decision, Duration, Instant, LineState, Outcome, Reason
+from vmwatch.models import MINUTE, SECOND, Decision, Duration, Instant, LineState, Outcome, Reason
 
 _LATE = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _POLL = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
@@ -26,6 +26,24 @@ class Histogram:
         seconds = max(span, 0) / SECOND
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
+
+
+class LastMinute:
+    """What was counted within the last minute, of sums that only grow. By a steady clock, looked at now and then."""
+
+    def __init__(self) -> None:
+        self._sums: deque[tuple[Duration, tuple[int, ...]]] = deque()
+
+    def note(self, at: Duration, *sums: int) -> None:
+        if not self._sums or at - self._sums[-1][0] >= SECOND:
+            self._sums.append((at, sums))
+        while len(self._sums) > 1 and self._sums[1][0] <= at - MINUTE:
+            self._sums.popleft()
+
+    def of(self, *sums: int) -> tuple[int, ...]:
+        """By how much these sums exceed those of a minute ago."""
+        before = self._sums[0][1] if self._sums else (0,) * len(sums)
+        return tuple(now - then for now, then in zip(sums, before, strict=True))
 
 
 class Tally:

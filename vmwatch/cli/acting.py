@@ -56,17 +56,19 @@ async def poll(options: Options) -> int:
 
 
 async def pause(options: Options) -> int:
-    now = desk.now()
-    until = now + _span(options.span) if options.span else FOREVER
-    standing = await _change(options, lambda line: decide.paused(line, until, now))
-    when = f"until {tables.clock(until, get_localzone())}" if options.span else "until `vmwatch resume`"
+    span = _span(options.span) if options.span else None
+
+    def decided(line: Standing, now: Instant) -> Standing:
+        return decide.paused(line, FOREVER if span is None else now + span, now)
+
+    standing = await _change(options, decided)
+    when = "until `vmwatch resume`" if span is None else f"until {tables.clock(standing.next_poll_at, get_localzone())}"
     _show_change(options, standing, f"{standing.name}: paused {when}")
     return 0
 
 
 async def resume(options: Options) -> int:
-    now = desk.now()
-    standing = await _change(options, lambda line: decide.resumed(line, now))
+    standing = await _change(options, decide.resumed)
     _show_change(options, standing, f"{standing.name}: goes on, with a poll now")
     return 0
 
@@ -78,7 +80,7 @@ async def test(options: Options) -> int:
     loaded = desk.load(options.config)
     names = _channels(loaded, options.channels)
     async with whole_store(loaded) as ledger:
-        alert_id = await ledger.outbox.owe(Alert(Kind.TEST, names), desk.now())
+        alert_id = await ledger.outbox.owe(Alert(Kind.TEST, names), await desk.now(ledger))
         owed = await send_test(ledger, loaded, alert_id, names)
     _show_test(options, owed)
     return int(any(delivery.state is not DeliveryState.SENT for delivery in owed))
@@ -109,13 +111,14 @@ def _span(text: str) -> int:
         raise UsageError(f"--for: {error}") from None
 
 
-async def _change(options: Options, decided: Callable[[Standing], Standing]) -> Standing:
+async def _change(options: Options, decided: Callable[[Standing, Instant], Standing]) -> Standing:
     """Decide anew until nobody else changed the line in between."""
     async with desk.store(options.config) as ledger:
+        now = await desk.now(ledger)
         while True:
-            after = decided(await desk.find_line(ledger, options.line))
+            after = decided(await desk.find_line(ledger, options.line), now)
             if await ledger.lines.change(after):
-                return decide.shown(after, await ledger.lines.operator(), desk.now())
+                return decide.shown(after, await ledger.lines.operator(), now)
             await asyncio.sleep(0)
 
 
@@ -131,9 +134,8 @@ async def whole_store(loaded: config.Loaded) -> AsyncIterator[Ledger]:
     """The store, made if need be and brought in line with the configuration, unless a daemon sees to that."""
     ledger = await Ledger.open(loaded.store_url, create=True)
     try:
-        now: Instant = desk.now()
         if not (await ledger.daemon()).running:
-            await adopt(ledger, loaded.settings, now)
+            await adopt(ledger, loaded.settings, await desk.now(ledger))
         yield ledger
     finally:
         await ledger.close()

@@ -17,7 +17,7 @@ from vmwatch.cli import desk, tables
 from vmwatch.deliver import Deliverer
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
-from vmwatch.models import SECOND, ChannelState, Instant, LineState, Reason, Standing
+from vmwatch.models import SECOND, ChannelState, Duration, Instant, LineState, Reason, Standing
 from vmwatch.poll import Poller
 from vmwatch.tasks import group
 from vmwatch.telecomx import Telecomx
@@ -32,6 +32,7 @@ class Answers:
     """What became of the lines that were asked for; `refused` tells of each that was not polled why."""
 
     by_daemon: bool
+    now: Instant
     lines: tuple[Standing, ...]
     refused: dict[str, Reason]
     unanswered: frozenset[str] = frozenset()
@@ -59,7 +60,7 @@ class Answers:
 
     def _sentence(self, line: Standing) -> str:
         if line.number in self.refused:
-            when = tables.relative(line.next_poll_at, desk.now()) if line.next_poll_at else "not by itself"
+            when = tables.relative(line.next_poll_at, self.now) if line.next_poll_at else "not by itself"
             return f"not polled, {wording.REASONS[self.refused[line.number]]}; next poll: {when}"
         if line.number in self.unanswered:
             return "asked, but not answered yet; see `vmwatch status`"
@@ -76,7 +77,7 @@ async def ask(ledger: Ledger, loaded: config.Loaded, wanted: Sequence[str], *, d
     by_daemon = (await ledger.daemon()).running
     with Console(stderr=True).status(f"polling {tables.counted(len(numbers), 'line')} …"):
         if by_daemon:
-            await _wait(ledger, numbers, desk.now() + loaded.settings.operator.timeout + PATIENCE)
+            await _wait(ledger, numbers, loaded.settings.operator.timeout + PATIENCE)
         else:
             await _poll(ledger, loaded, numbers, deliver=deliver)
     return await _answers(ledger, [line.number for line in chosen], refused, by_daemon=by_daemon)
@@ -92,13 +93,13 @@ async def _wish(ledger: Ledger, chosen: Sequence[Standing], *, named: bool) -> d
             if obstacle is not None:
                 refused[line.number] = obstacle
                 break
-            if await ledger.lines.change(decide.asked(standing, desk.now())):
+            if await ledger.lines.change(decide.asked(standing, await desk.now(ledger))):
                 break
     return refused
 
 
 async def _obstacle(ledger: Ledger, standing: Standing, *, named: bool) -> Reason | None:
-    now = desk.now()
+    now = await desk.now(ledger)
     obstacle = decide.obstacle(standing, await ledger.lines.operator(), now)
     backing_off = standing.state in shapes.IN_TROUBLE and (standing.next_poll_at or now) > now
     # Cron asks for all lines, every minute: that is no reason to shorten a back-off. A person names the line.
@@ -118,7 +119,7 @@ async def _poll(ledger: Ledger, loaded: config.Loaded, numbers: frozenset[str], 
 async def workers(ledger: Ledger, loaded: config.Loaded) -> AsyncIterator[tuple[Poller, Deliverer]]:
     """The same poller and deliverer that the daemon has, for as long as a verb needs them."""
     prepare()
-    settings, clock = loaded.settings, Clock()
+    settings, clock = loaded.settings, await desk.clock(ledger)
     operator = settings.operator
     channels = {name: Channel(name, channel.url.get_secret_value()) for name, channel in settings.channels.items()}
     async with (
@@ -132,9 +133,11 @@ async def workers(ledger: Ledger, loaded: config.Loaded) -> AsyncIterator[tuple[
         yield poller, deliverer
 
 
-async def _wait(ledger: Ledger, numbers: frozenset[str], deadline: Instant) -> None:
+async def _wait(ledger: Ledger, numbers: frozenset[str], patience: Duration) -> None:
     """Until the daemon has answered for these lines, or for as long as it may take."""
-    while numbers & await _waiting(ledger) and desk.now() < deadline:  # noqa: ASYNC110
+    clock = Clock()
+    deadline = clock.now() + patience
+    while numbers & await _waiting(ledger) and clock.now() < deadline:  # noqa: ASYNC110
         # Nothing is sent between processes, so there is no event to wait for: the store is looked at again.
         await asyncio.sleep(LOOK_AGAIN_S)
 
@@ -144,10 +147,12 @@ async def _waiting(ledger: Ledger) -> frozenset[str]:
 
 
 async def _answers(ledger: Ledger, numbers: Sequence[str], refused: dict[str, Reason], *, by_daemon: bool) -> Answers:
-    shown = {line.number: line for line in await shapes.lines_shown(ledger, desk.now())}
+    now = await desk.now(ledger)
+    shown = {line.number: line for line in await shapes.lines_shown(ledger, now)}
     failing = [view for view in await ledger.outbox.channels() if view.standing.state is ChannelState.FAILING]
     return Answers(
         by_daemon=by_daemon,
+        now=now,
         lines=tuple(shown[number] for number in numbers if number in shown),
         refused=refused,
         unanswered=frozenset(number for number in numbers if number in shown and shown[number].asked_at is not None),

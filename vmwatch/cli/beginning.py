@@ -235,8 +235,8 @@ async def _test(name: str, url: str) -> str | None:
         loaded = config.Loaded(settings, None, f"sqlite:///{folder}/vmwatch.db")
         ledger = await Ledger.open(loaded.store_url, create=True)
         try:
-            await adopt(ledger, settings, desk.now())
-            alert_id = await ledger.outbox.owe(Alert(Kind.TEST, (name,)), desk.now())
+            await adopt(ledger, settings, await desk.now(ledger))
+            alert_id = await ledger.outbox.owe(Alert(Kind.TEST, (name,)), await desk.now(ledger))
             (owed,) = await send_test(ledger, loaded, alert_id, (name,))
         finally:
             await ledger.close()

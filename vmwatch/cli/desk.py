@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -17,6 +17,9 @@ from vmwatch import config, logs
 from vmwatch.errors import UsageError
 from vmwatch.ledger import Ledger
 from vmwatch.models import Instant, Standing
+
+if TYPE_CHECKING:
+    from vmwatch.heartbeat import Clock
 
 _WHOLE_LINES = 1000
 """Columns of what is no terminal: more than any table needs."""
@@ -67,10 +70,17 @@ async def find_line(ledger: Ledger, wanted: str) -> Standing:
     raise UsageError(f"{wanted}: there is no such line; the lines are {names}")
 
 
-def now() -> Instant:
+async def now(ledger: Ledger) -> Instant:
+    """By the clock that the store's daemons go by."""
+    return (await clock(ledger)).now()
+
+
+async def clock(ledger: Ledger) -> Clock:
     from vmwatch.heartbeat import Clock
 
-    return Clock().now()
+    found = Clock()
+    await found.go_by(ledger.time)
+    return found
 
 
 def say(text: str) -> None:

@@ -13,6 +13,7 @@ from vmwatch.cli import desk, tables
 from vmwatch.cli.parser import Options
 from vmwatch.config.files import UnreadableError, read_secret
 from vmwatch.errors import LedgerError, UsageError
+from vmwatch.heartbeat import Clock
 from vmwatch.ledger import DaemonView, Ledger, copies, daemon_runs, moving, path_of
 from vmwatch.models import MINUTE, Duration, Instant, OperatorStanding, Standing
 from vmwatch.settings import Store, is_shared, passwords_of
@@ -30,7 +31,7 @@ async def backup(options: Options) -> int:
 
 async def restore(options: Options) -> int:
     url = _store(options)
-    restored = await copies.restore(url, _backup_of(url, options.file), desk.now())
+    restored = await copies.restore(url, _backup_of(url, options.file), Clock().now())
     for sentence in _outcome(restored):
         desk.out().print(sentence, markup=False)
     return 0
@@ -133,7 +134,7 @@ async def _health(url: str) -> _Health:
     ledger = await Ledger.look(url)
     try:
         daemon, operator = await ledger.daemon(), await ledger.lines.operator()
-        lines, now = await ledger.lines.standings(), desk.now()
+        lines, now = await ledger.lines.standings(), await desk.now(ledger)
         return _judged(daemon, _late(lines, operator, now), _busy_until(lines), now)
     finally:
         await ledger.close()

@@ -9,25 +9,22 @@ from vmwatch.cli import desk, tables
 from vmwatch.cli.parser import Options
 from vmwatch.errors import UsageError
 from vmwatch.ledger import Ledger
-from vmwatch.models import ChannelState, DeliveryState
+from vmwatch.models import DeliveryState
 
 
 async def status(options: Options) -> int:
     async with desk.store(options.config) as ledger:
-        now = desk.now()
-        daemon = await ledger.daemon()
-        lines = await shapes.lines_shown(ledger, now)
-        channels = await ledger.outbox.channels()
+        now = await desk.now(ledger)
+        seen = await shapes.seen(ledger, now)
     if options.json:
-        desk.print_json(shapes.status(daemon, lines, channels))
+        desk.print_json(shapes.status(seen))
     else:
         out = desk.out()
-        for part in (tables.daemon(daemon, now), tables.lines(lines, now), tables.channels(channels, now)):
+        for part in tables.status(seen, now):
             out.print(part)
-        for sentence in tables.remarks(lines):
+        for sentence in (*tables.remarks(seen.lines), *tables.disagreements(seen.disagreements)):
             out.print(sentence, markup=False)
-    troubled = any(line.state in shapes.IN_TROUBLE for line in lines)
-    return int(troubled or any(view.standing.state is ChannelState.FAILING for view in channels))
+    return int(shapes.is_troubled(seen))
 
 
 async def messages(options: Options) -> int:
@@ -47,11 +44,11 @@ async def outbox(options: Options) -> int:
     async with desk.store(options.config) as ledger:
         if options.act is not None:
             return await _act(ledger, options)
-        owed = await ledger.outbox.listing(everything=options.all, most=options.limit)
+        owed, now = await ledger.outbox.listing(everything=options.all, most=options.limit), await desk.now(ledger)
     if options.json:
         desk.print_json([shapes.delivery(delivery) for delivery in owed])
     elif owed:
-        desk.out().print(tables.outbox(owed, desk.now()))
+        desk.out().print(tables.outbox(owed, now))
     else:
         desk.out().print("Nothing is pending, nothing is dead.")
     return int(any(delivery.state is DeliveryState.DEAD for delivery in owed))
@@ -63,9 +60,9 @@ async def _act(ledger: Ledger, options: Options) -> int:
     if options.act == "drop" and not ids:
         raise UsageError("outbox drop: name the deliveries to give up, by their ids in `vmwatch outbox`")
     if options.act == "retry":
-        done = await ledger.outbox.retry(ids or await ledger.outbox.dead(), desk.now())
+        done = await ledger.outbox.retry(ids or await ledger.outbox.dead(), await desk.now(ledger))
     else:
-        done = await ledger.outbox.drop(ids, desk.now())
+        done = await ledger.outbox.drop(ids, await desk.now(ledger))
     refused = [id_ for id_ in ids if id_ not in done]
     if options.json:
         desk.print_json({"done": list(done), "refused": refused})

@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from vmwatch import wording
-from vmwatch.ledger import ChannelView, DaemonView, MessageView, Owed
+from vmwatch.ledger import ChannelView, DaemonView, MessageView, Owed, ProcessView
 from vmwatch.models import DAY, HOUR, MINUTE, SECOND, ChannelState, DeliveryState, Instant, LineState, Standing
-from vmwatch.shapes import IN_TROUBLE
+from vmwatch.shapes import IN_TROUBLE, Seen
 
 _UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (SECOND, "s"))
 _COLOURS = {
@@ -54,6 +54,30 @@ def daemon(view: DaemonView, now: Instant) -> str:
         return "[yellow]No daemon runs on this store.[/] Start one: vmwatch run"
     since = f" for {span(now - view.since)}" if view.since is not None else ""
     return f"The daemon (vmwatch {view.version}) runs{since}."
+
+
+def status(seen: Seen, now: Instant) -> Iterable[str | Table]:
+    yield daemon(seen.daemon, now)
+    if len(seen.processes) > 1:
+        yield processes(seen.processes, now)
+    yield lines(seen.lines, now)
+    yield channels(seen.channels, now)
+
+
+def processes(views: Iterable[ProcessView], now: Instant) -> Table:
+    table = _table("process", "version", "since", "polls a minute", "deliveries a minute")
+    for view in views:
+        since = relative(view.since, now)
+        table.add_row(escape(view.name), escape(view.version), since, str(view.polls), str(view.deliveries))
+    return table
+
+
+def disagreements(sentences: Iterable[str]) -> Iterable[str]:
+    """In what the processes are configured differently, and what a person can do."""
+    sentences = tuple(sentences)
+    yield from sentences
+    if sentences:
+        yield "The processes must agree: give all of them the same configuration, and reload them."
 
 
 def lines(standings: Iterable[Standing], now: Instant) -> Table:

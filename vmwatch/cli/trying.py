@@ -18,9 +18,10 @@ async def send_test(ledger: Ledger, loaded: config.Loaded, alert_id: int, names:
     with Console(stderr=True).status(f"sending to {desk.listed(names)} …"):
         async with workers(ledger, loaded) as (_, deliverer):
             await asyncio.gather(*(deliverer.send_alert(alert_id, name) for name in names))
-        deadline = desk.now() + loaded.settings.delivery.timeout + PATIENCE
+        clock = await desk.clock(ledger)
+        deadline = clock.now() + loaded.settings.delivery.timeout + PATIENCE
         owed = await ledger.outbox.of_alert(alert_id)
-        while any(delivery.state is DeliveryState.PENDING for delivery in owed) and desk.now() < deadline:
+        while any(delivery.state is DeliveryState.PENDING for delivery in owed) and clock.now() < deadline:
             await asyncio.sleep(LOOK_AGAIN_S)
             owed = await ledger.outbox.of_alert(alert_id)
     return owed

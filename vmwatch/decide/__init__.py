@@ -16,6 +16,7 @@ from vmwatch.decide.line import (
     restored,
     resumed,
     shown,
+    stopped,
     wanted,
 )
 from vmwatch.decide.poll import after_poll
@@ -36,5 +37,6 @@ __all__ = [
     "resumed",
     "rules_of",
     "shown",
+    "stopped",
     "wanted",
 ]

@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vmwatch.backoff import next_slot
-from vmwatch.decide.rules import Rules
+from vmwatch.decide.rules import Rules, line_alert
 from vmwatch.models import (
     FOREVER,
+    Alert,
     Claim,
     Duration,
     Instant,
+    Kind,
     LineState,
     Moment,
     OperatorStanding,
     Reason,
     Standing,
 )
-from vmwatch.pins import UNKNOWN, tag
+from vmwatch.pins import UNKNOWN, spent, tag
 from vmwatch.settings import Settings
 
 OWN_STATES = frozenset({LineState.LOCKED, LineState.REJECTED, LineState.NOT_ENABLED, LineState.UNKNOWN_NUMBER})
@@ -42,17 +44,21 @@ def wanted(settings: Settings, salt: bytes, now: Instant) -> tuple[Standing, ...
     )
 
 
-def configured(standing: Standing | None, wanted: Standing, now: Instant, interval: Duration) -> Standing:
+def configured(
+    standing: Standing | None, wanted: Standing, now: Instant, interval: Duration, *, held: bool = False
+) -> Standing:
     """A line as the configuration now has it (`wanted`), keeping all that is known of its number.
 
     A changed PIN is a person's word: it ends a rejection and allows one try. A lock-out it does not shorten.
+    It is no word as long as another process lives that has the PIN which the ledger knows (`held`), unless the
+    operator refused that one.
     """
     if standing is None:
         return wanted
     named = replace(standing, name=wanted.name, label=wanted.label, enabled=wanted.enabled, configured=True)
     if named.state is LineState.OK and named.next_poll_at is not None:
         named = replace(named, next_poll_at=min(named.next_poll_at, now + interval))
-    if standing.pin_tag == wanted.pin_tag:
+    if standing.pin_tag == wanted.pin_tag or (held and standing.state is not LineState.REJECTED):
         return named
     if standing.pin_tag == UNKNOWN:
         # Perhaps another PIN, perhaps the one that was rejected: nobody said so, so it is no person's word.
@@ -63,12 +69,36 @@ def configured(standing: Standing | None, wanted: Standing, now: Instant, interv
 def _with_changed_pin(standing: Standing, pin_tag: int, now: Instant) -> Standing:
     # The attempt under way, if there is one, was made with the old PIN: its verdict says nothing of this one.
     renewed = replace(standing, pin_tag=pin_tag, trusted=False, doubts=0, attempt_at=None, asked_at=None)
+    if _had_its_tries(standing):
+        renewed = replace(renewed, spent_tags=spent(standing.spent_tags, standing.pin_tag))
+    if str(pin_tag) in standing.spent_tags.split():
+        return _with_spent_pin(renewed, now)
     if standing.state is LineState.REJECTED:
         due = max(now, standing.locked_until or now)
         return moved(renewed, LineState.WAITING, Reason.PIN_CHANGED, now, next_poll_at=due, failures=0, detail="")
     if standing.doubts and standing.state is not LineState.LOCKED:
         return replace(renewed, next_poll_at=now)
     return renewed
+
+
+def _with_spent_pin(standing: Standing, now: Instant) -> Standing:
+    """Another configuration brought it back, or a person did: two of them must not take turns in trying."""
+    locked_until = standing.next_poll_at if standing.state is LineState.LOCKED else standing.locked_until
+    held = replace(standing, locked_until=locked_until, next_poll_at=None, detail="", alerted=Kind.LINE_REJECTED)
+    return moved(held, LineState.REJECTED, Reason.PIN_REJECTED, now)
+
+
+def stopped(before: Standing | None, after: Standing, rules: Rules) -> tuple[Alert, ...]:
+    """What is owed where a line was configured with a PIN that is not tried again, and so is no longer watched."""
+    if before is None or before.state is LineState.REJECTED or after.state is not LineState.REJECTED:
+        return ()
+    return (line_alert(after, rules.recipients, Kind.LINE_REJECTED, after.reason, after.since),)
+
+
+def _had_its_tries(standing: Standing) -> bool:
+    """Whether the PIN that the line has would be tried too often, were it to come back as a changed one."""
+    open_ = standing.attempt_at is not None and not standing.trusted
+    return standing.state is LineState.REJECTED or standing.doubts > 0 or open_
 
 
 def restored(standing: Standing | None, replaced: Standing) -> Standing:

@@ -25,6 +25,7 @@ from vmwatch.models import (
     Remembered,
     Standing,
 )
+from vmwatch.pins import unspent
 from vmwatch.settings import Backoff
 
 DOUBTS_ALLOWED = 2
@@ -116,6 +117,7 @@ def _standing_after_reading(case: _Case, mailbox: Mailbox) -> Standing:
     return replace(
         standing,
         trusted=True,
+        spent_tags=unspent(standing.spent_tags, standing.pin_tag),
         doubts=0,
         failures=0,
         failing_since=None,

@@ -1,6 +1,7 @@
 """The ledger: what vmwatch knows and owes, on disk. Real in every test.
 
-`lines` has the schedule, the claims and what polls came to; `outbox` the deliveries; `messages` what was seen.
+`lines` has the schedule, the claims and what polls came to; `outbox` the deliveries; `messages` what was seen;
+`processes` the daemons.
 """
 
 from __future__ import annotations
@@ -12,31 +13,39 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from vmwatch.decide.setup import Setup
 from vmwatch.errors import LedgerError
 from vmwatch.ledger import lines as _lines
 from vmwatch.ledger import outbox as _outbox
+from vmwatch.ledger import processes as _processes
+from vmwatch.ledger.alerts import owe
 from vmwatch.ledger.clock import shift
 from vmwatch.ledger.engine import Engine, Transaction
 from vmwatch.ledger.lines import Choose, Lines, QuietNote
 from vmwatch.ledger.messages import Messages, MessageView
 from vmwatch.ledger.migrations import migrate
 from vmwatch.ledger.outbox import ChannelView, Outbox, Owed
+from vmwatch.ledger.processes import Carried, DaemonView, Processes, ProcessView
 from vmwatch.ledger.sqlite import SqliteEngine, lock_is_held
-from vmwatch.models import Duration, Instant, Standing
+from vmwatch.models import Alert, Duration, Instant, Standing
 from vmwatch.settings import is_shared
 
 if TYPE_CHECKING:
     from vmwatch.ledger.postgres import PostgresEngine
 
 __all__ = [
+    "Carried",
     "ChannelView",
     "Choose",
     "DaemonView",
+    "Kept",
     "Ledger",
     "MessageView",
+    "Others",
     "Owed",
+    "ProcessView",
     "QuietNote",
     "daemon_runs",
     "path_of",
@@ -44,22 +53,16 @@ __all__ = [
 
 _SQLITE = "sqlite:///"
 
+Others: TypeAlias = tuple[tuple[str, Setup], ...]
+"""By name the other daemons that live and are configured otherwise."""
+
 _SALT = "SELECT value FROM meta WHERE key = 'salt'"
 _KEEP_SALT = "INSERT INTO meta (key, value) VALUES ('salt', :salt)"
 _RELOAD = "SELECT value FROM meta WHERE key = 'reload'"
 _KEEP_RELOAD = """
 INSERT INTO meta (key, value) VALUES ('reload', :value) ON CONFLICT (key) DO UPDATE SET value = :value
 """
-# A process that became a daemon calls its sessions by its id, and a session ends with its process.
-_LIVING = """
-/*+ id {} (SELECT application_name FROM pg_stat_activity
-           WHERE datname = current_database() AND application_name IS NOT NULL) */
-"""
-_DAEMON = f"SELECT version, started_at FROM daemon /*+ WHERE */ {_LIVING.format('IN')} ORDER BY started_at DESC"
-_FIRST = f"SELECT id FROM daemon /*+ WHERE */ {_LIVING.format('IN')} ORDER BY started_at, id LIMIT 1"
-_NO_DAEMON = f"DELETE FROM daemon /*+ WHERE */ {_LIVING.format('NOT IN')}"
-_OTHERS = f"SELECT id FROM daemon WHERE id <> :me /*+ AND */ {_LIVING.format('IN')}"
-_KEEP_DAEMON = "INSERT INTO daemon (id, version, started_at) VALUES (:id, :version, :now)"
+_TIME = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
 _LATEST = """
 SELECT MAX(instant) FROM (
     SELECT MAX(last_poll_at) AS instant FROM line UNION ALL SELECT MAX(started_at) FROM daemon
@@ -68,10 +71,12 @@ SELECT MAX(instant) FROM (
 
 
 @dataclass(frozen=True, slots=True)
-class DaemonView:
-    running: bool
-    version: str | None = None
-    since: Instant | None = None
+class Kept:
+    """Every line as it stood, the configured ones as they stand now, and what others are configured to do."""
+
+    before: Mapping[str, Standing]
+    after: Mapping[str, Standing]
+    others: Others
 
 
 class Ledger:
@@ -83,6 +88,7 @@ class Ledger:
         self.lines = Lines(engine, me)
         self.outbox = Outbox(engine, me)
         self.messages = Messages(engine)
+        self.processes = Processes(engine, me)
 
     @classmethod
     async def open(cls, url: str, *, create: bool, role: str = "verb") -> Ledger:
@@ -140,21 +146,13 @@ class Ledger:
             if not self.shared:
                 await _lines.drop_dead_claims(transaction)
                 await _outbox.drop_dead_claims(transaction)
-            await transaction.run(_NO_DAEMON)
-            await transaction.run(_KEEP_DAEMON, id=self._me, version=version, now=now)
+            await _processes.arrive(transaction, self._me, version, now)
 
         await self._engine.write(work)
 
     async def daemon(self) -> DaemonView:
-        if not await self._engine.daemon_runs():
-            return DaemonView(running=False)
-        rows = await self._engine.read(_DAEMON)
-        return DaemonView(True, *rows[0]) if rows else DaemonView(running=True)
-
-    async def is_first(self) -> bool:
-        """Whether no other living daemon of the store has run for longer: what only one is to do, that one does."""
-        rows = await self._engine.read(_FIRST)
-        return not rows or rows[0][0] == self._me
+        """The one that began last, of several."""
+        return await self.processes.latest()
 
     async def note_reload(self, refusal: str) -> None:
         """Write down that the configuration was read again, and why it was refused, if it was."""
@@ -177,42 +175,67 @@ class Ledger:
 
     async def configure(
         self,
-        merge: Callable[[Mapping[str, Standing]], Mapping[str, Standing]],
+        merge: Callable[[Mapping[str, Standing], Others], Mapping[str, Standing]],
         channels: Iterable[str],
         now: Instant,
         renamed: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:
+        setup: Setup | None = None,
+        owed: Callable[[Kept], Iterable[Alert]] = lambda _: (),
+    ) -> Kept:
         """Keep lines and channels as configured now. `merge`, which is pure, is given every line there is.
 
-        `renamed` are channels, from the old to the new name.
+        `renamed` are channels, from the old to the new name. Where several share the store, `setup` is what this
+        process is configured to do; what others that live are configured to do and differs is given to `merge` too,
+        and what only they know stays configured. `owed` are alerts about what that comes to.
         """
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction) -> Kept:
             await transaction.alone()
+            others = await self._others(transaction, setup)
             stored = {standing.number: standing for standing in await _lines.stored(transaction)}
-            await _lines.configure(transaction, merge(stored))
-            await _outbox.configure(transaction, channels, now, renamed)
+            kept = Kept(stored, merge(stored, others), others)
+            theirs = frozenset(number for _, other in others for number in other.lines)
+            await _lines.configure(transaction, kept.after, theirs)
+            names = dict.fromkeys([*channels, *(name for _, other in others for name in other.channels)])
+            await _outbox.configure(transaction, names, now, renamed)
+            for alert in owed(kept):
+                await owe(transaction, alert, now)
+            return kept
 
-        await self._engine.write(work)
+        return await self._engine.write(work)
+
+    async def _others(self, transaction: Transaction, setup: Setup | None) -> Others:
+        if setup is None or not self.shared:
+            return ()
+        return await _processes.exchange(transaction, self._me, setup)
+
+    async def time(self) -> Instant | None:
+        """What the store's own clock says, by which all that share it go; None where it has none of its own."""
+        if not self.shared:
+            return None
+        told: Instant = (await self._engine.read(_TIME))[0][0]
+        return told
 
     async def latest(self) -> Instant | None:
         """The latest instant that the ledger knows to have passed."""
         latest: Instant | None = (await self._engine.read(_LATEST))[0][0]
         return latest
 
-    async def shift(self, by: Duration, after: Instant = 0) -> None:
+    async def shift(self, by: Duration, after: Instant = 0) -> bool:
         """The clock was set: move what is still to come by as much, so that every wait stays as long as it was.
 
         What was written down no later than `after` was written by the clock as it is now, and stays. So does
-        everything while other daemons share the store: one computer's clock says nothing of theirs.
+        everything while other daemons share the store (False): each would move it.
         """
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction) -> bool:
             await transaction.alone()
-            if not await transaction.all(_OTHERS, me=self._me):
+            is_ours = await _processes.is_alone(transaction, self._me)
+            if is_ours:
                 await shift(transaction, by, after)
+            return is_ours
 
-        await self._engine.write(work)
+        return await self._engine.write(work)
 
 
 async def prepare(transaction: Transaction) -> bytes:

@@ -29,7 +29,8 @@ _NO_SALT = "DELETE FROM meta WHERE key = 'salt'"
 _NO_DAEMON = "DELETE FROM daemon"
 # An attempt whose verdict was merely not noted yet (a quiet poll's) is none that was lost.
 _NO_TAGS = f"""
-UPDATE line SET pin_tag = {pins.UNKNOWN}, trusted = 0, asked_at = NULL, claimed_until = NULL, claimed_by = NULL,
+UPDATE line SET pin_tag = {pins.UNKNOWN}, spent_tags = '', trusted = 0, asked_at = NULL,
+    claimed_until = NULL, claimed_by = NULL,
     attempt_at = CASE WHEN trusted = 1 AND doubts = 0 THEN NULL ELSE attempt_at END
 """
 _WITHOUT_SECRETS = (_NO_SALT, _NO_DAEMON, _NO_TAGS)

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from vmwatch.ledger.alerts import DROPPED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
+from vmwatch.ledger.processes import Carried, sign_along
 from vmwatch.ledger.rows import LINE, OPERATOR, REMEMBERED, VOICEMAIL, assigned, cells, listed, value
 from vmwatch.models import Claim, Decision, Instant, OperatorStanding, Remembered, Standing, Voicemail
 
 _SELECT = f"SELECT {listed(LINE)} FROM line"
 _BY_NUMBER = f"{_SELECT} WHERE number = :number"
 _STORED = f"{_SELECT} /*+ ORDER BY number FOR UPDATE */"
+_REJECTED = "SELECT number FROM line WHERE state = 'rejected' AND configured = 1"
 _CONFIGURED = f"{_SELECT} WHERE configured = 1 ORDER BY name"
 
 _READY = """
@@ -114,6 +116,8 @@ class Lines:
     def __init__(self, engine: Engine, me: str) -> None:
         self._engine = engine
         self._me = me
+        self.carried: Callable[[], Carried | None] = lambda: None
+        """What is to be written of this process with the next claims, if anything is."""
 
     async def standings(self) -> tuple[Standing, ...]:
         """Every configured line, by name."""
@@ -121,6 +125,10 @@ class Lines:
 
     async def standing(self, number: str) -> Standing | None:
         return _first(await self._engine.read(_BY_NUMBER, number=number))
+
+    async def rejected(self) -> frozenset[str]:
+        """The numbers of the lines that wait for a person."""
+        return frozenset(row[0] for row in await self._engine.read(_REJECTED))
 
     async def operator(self) -> OperatorStanding:
         return _operator(await self._engine.read(_OPERATOR))
@@ -146,8 +154,11 @@ class Lines:
         knows itself what it has under way. Returns the claims won: a row that is not as it was chosen is not claimed.
         """
         noted = [cells(note) for note in notes]
+        carried = self.carried()
 
         async def work(transaction: Transaction) -> Sequence[Claim]:
+            if carried is not None:
+                await sign_along(transaction, self._me, carried, now)
             # First, or two processes could each wait for a row of the other's.
             await transaction.many(_NOTE, noted)
             rows = await transaction.all(_DUE, now=now, me=self._me, ok=1, unsettled=unsettled, settled=settled)
@@ -198,14 +209,20 @@ class Lines:
         return True
 
 
-async def configure(transaction: Transaction, standings: Mapping[str, Standing]) -> None:
-    """Keep the lines as configured now, by number; every other line is kept but no longer polled."""
+async def configure(
+    transaction: Transaction, standings: Mapping[str, Standing], theirs: frozenset[str] = frozenset()
+) -> None:
+    """Keep the lines as configured now, by number; every other line is kept but no longer polled.
+
+    `theirs` are lines that another process polls.
+    """
     known = {standing.number: standing for standing in await stored(transaction)}
     await transaction.many(_INSERT, [cells(new) for number, new in standings.items() if number not in known])
     for number, standing in standings.items():
         if number in known and known[number] != standing:
             await _change(transaction, standing)
-    gone = [{"number": number} for number, line in known.items() if line.configured and number not in standings]
+    kept = standings.keys() | theirs
+    gone = [{"number": number} for number, line in known.items() if line.configured and number not in kept]
     await transaction.many(_FORGET, gone)
 
 

@@ -133,7 +133,19 @@ _FIRST = (
     "CREATE INDEX delivery_due ON delivery (state, channel, next_attempt_at)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+# Several processes may share a ledger: which of them live, what each carries, and whether they agree.
+_PROCESSES = (
+    "ALTER TABLE daemon ADD COLUMN name TEXT",  # HOST/PID, for people
+    "ALTER TABLE daemon ADD COLUMN seen_at BIGINT",  # when it last wrote what follows
+    "ALTER TABLE daemon ADD COLUMN polls BIGINT",  # begun within the minute before
+    "ALTER TABLE daemon ADD COLUMN deliveries BIGINT",
+    "ALTER TABLE daemon ADD COLUMN digest TEXT",  # of its setup
+    "ALTER TABLE daemon ADD COLUMN setup TEXT",  # JSON: what it is configured to do, without a secret
+    # Tags of earlier PINs that had their tries: what another configuration brings back is not tried again.
+    "ALTER TABLE line ADD COLUMN spent_tags TEXT NOT NULL DEFAULT ''",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _PROCESSES)
 
 NUMBERED = ("alert", "delivery")
 """Tables whose rows the database numbers by itself."""
@@ -150,8 +162,10 @@ _COLUMN = re.compile(r"^\s+([a-z_]+) (?:TEXT|INTEGER|BIGINT|\{serial\})", re.MUL
 
 
 def _columns(table: str) -> tuple[str, ...]:
-    made = next(sql for step in MIGRATIONS for sql in step if f"CREATE TABLE {table} (" in sql)
-    return tuple(_COLUMN.findall(made))
+    statements = [sql for step in MIGRATIONS for sql in step]
+    made = next(sql for sql in statements if f"CREATE TABLE {table} (" in sql)
+    added = (sql.split() for sql in statements if sql.startswith(f"ALTER TABLE {table} ADD COLUMN "))
+    return (*_COLUMN.findall(made), *(words[5] for words in added))
 
 
 TABLES = {table: (_columns(table), key) for table, key in _KEYS.items()}

@@ -23,9 +23,20 @@ from vmwatch.models import (
 
 _UNCLAIMED = "(claimed_until IS NULL OR claimed_until <= :now)"
 
+# A channel has one delivery under way, whichever daemon sends it: so alerts keep their order, and none is flooded.
+# One that died does not hold up the channel until its claim ends; what it was sending waits for that.
+_ELSEWHERE = """
+SELECT channel FROM delivery WHERE state = 'pending' AND next_attempt_at > :now AND claimed_until > :now
+  AND claimed_by <> :me AND claimed_by IN (
+      SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND application_name IS NOT NULL
+  )
+"""
 _CHANNELS_DUE = f"""
 SELECT DISTINCT channel FROM delivery WHERE state = 'pending' AND next_attempt_at <= :now AND {_UNCLAIMED}
+/*+ EXCEPT {_ELSEWHERE} */
 """
+# Those who claim on a channel take turns: each sees what the one before it claimed.
+_IN_TURN = "/*+ SELECT 1 FROM channel WHERE name = :channel FOR UPDATE */"
 
 _CLAIM = f"""
 UPDATE delivery SET
@@ -36,6 +47,7 @@ WHERE id = (
     SELECT id FROM delivery
     WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now AND {_UNCLAIMED}
       AND (CAST(:only AS BIGINT) IS NULL OR alert_id = :only)
+      /*+ AND (:only IS NOT NULL OR channel NOT IN ({_ELSEWHERE})) */
     ORDER BY next_attempt_at, id LIMIT 1 /*+ FOR UPDATE SKIP LOCKED */
 )
 RETURNING id, channel, attempts, maybe_repeat, version,
@@ -169,13 +181,16 @@ class Outbox:
         self._me = me
 
     async def channels_due(self, now: Instant) -> frozenset[str]:
-        """The channels that a delivery is due on."""
-        return frozenset(row[0] for row in await self._engine.read(_CHANNELS_DUE, now=now))
+        """The channels that a delivery is due on, those aside on which another process sends one."""
+        return frozenset(row[0] for row in await self._engine.read(_CHANNELS_DUE, now=now, me=self._me))
 
     async def claim(
         self, channel: str, now: Instant, lease: Duration, only_alert: int | None = None
     ) -> Delivery | None:
-        """The channel's longest due delivery, its attempt written down; None if there is none."""
+        """The channel's longest due delivery, its attempt written down; None if there is none.
+
+        None too while another process sends something on the channel, unless it is for `only_alert`.
+        """
 
         async def work(transaction: Transaction) -> Delivery | None:
             return await self._claim(transaction, channel, now, lease, only_alert)
@@ -207,6 +222,7 @@ class Outbox:
     async def _claim(
         self, transaction: Transaction, channel: str, now: Instant, lease: Duration, only_alert: int | None = None
     ) -> Delivery | None:
+        await transaction.all(_IN_TURN, channel=channel)
         rows = await transaction.all(
             _CLAIM, channel=channel, now=now, lease_end=now + lease, me=self._me, only=only_alert
         )

@@ -67,8 +67,7 @@ class Facts:
         return f"no round was completed for {idle // SECOND} s" if idle > STILL else None
 
     async def status(self, ledger: Ledger, wanted: Wanted) -> Answer:
-        lines = await shapes.lines_shown(ledger, self.clock.now())
-        return as_json(shapes.status(await ledger.daemon(), lines, await ledger.outbox.channels()))
+        return as_json(shapes.status(await shapes.seen(ledger, self.clock.now())))
 
     async def messages(self, ledger: Ledger, wanted: Wanted) -> Answer:
         number = await _number(ledger, wanted.line) if wanted.line is not None else None

@@ -62,8 +62,18 @@ _CHANNEL = _object(
     last_sent_at=_or_null(_TIME),
     last_error=_or_null(_TEXT),
 )
+_PROCESS = _object(
+    name=_TEXT,
+    version=_TEXT,
+    since=_TIME,
+    seen_at=_or_null(_TIME),
+    polls={"type": "integer", "description": "begun within the minute before seen_at"},
+    deliveries={"type": "integer", "description": "begun within the minute before seen_at"},
+)
 _STATUS = _object(
     daemon=_object(running=_TRUTH, since=_or_null(_TIME), version=_or_null(_TEXT)),
+    processes=_list(_PROCESS),
+    disagreements=_list(_TEXT),
     lines=_list(_LINE),
     channels=_list(_CHANNEL),
 )
