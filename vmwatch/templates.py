@@ -24,7 +24,7 @@ LONGEST_BODY = 10_000
 """Characters. A text that comes out longer is a template that failed."""
 
 LONGEST_WORDS = 120
-_QUOTED = re.compile(r"'(?![A-Za-z_]\w{0,39}'|\W{1,3}')[^']*'")
+_QUOTED = re.compile(r"'(?![A-Za-z_ ]{1,40}'|\W{1,3}')[^']*'")
 _UNDEFINED = re.compile(r"'([A-Za-z_]\w{0,39})' is undefined")
 _NODES = frozenset(
     {"Template", "Output", "TemplateData", "Name", "Const", "Getattr", "Getitem", "Slice", "Filter", "Test", "If"}
