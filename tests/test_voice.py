@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import replace
 from datetime import UTC
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -243,6 +245,22 @@ def in_words(source: str, kind: Kind = Kind.VOICEMAIL_NEW, part: str = "body", p
 def test_a_template_says_it_in_a_person_s_own_words(source: str, kind: Kind, said: str) -> None:
     assert objection(kind, "body", source) is None
     assert in_words(source, kind).body == said
+
+
+def test_every_variable_and_every_kind_is_in_the_documentation_and_no_other() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "alerts.md").read_text()
+    rows = re.findall(r"^\| (`[a-z_`, .0-9]+`) \| ", page.partition("| variable | holds |")[2], re.MULTILINE)
+    written = {name.partition(".")[0] for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert written == facts(samples.bare(Kind.TEST), Style(UTC), Text("", "")).keys()
+    assert all(f"`{kind}`" in page for kind in Kind)
+
+
+def test_the_examples_in_the_documentation_are_accepted() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "alerts.md").read_text()
+    (example,) = [block for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if "templates" in block]
+    for name, template in tomllib.loads(example)["channels"]["phone"]["templates"]["voicemail"].items():
+        for part, source in template.items():
+            assert objection(Kind(f"voicemail.{name}"), part, source) is None
 
 
 def test_a_title_is_one_line_and_what_comes_out_empty_is_said_as_ever() -> None:
