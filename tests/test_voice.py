@@ -283,6 +283,24 @@ def test_a_template_can_say_no_more_than_the_channel_may_show(privacy: Privacy) 
     assert "9977" not in told.body
 
 
+def test_minimal_tells_a_template_that_somebody_called_and_no_more() -> None:
+    style = Style(UTC, ENGLISH, Privacy.MINIMAL)
+    known = facts(samples.alert(Kind.VOICEMAIL_SUMMARY, NEW_YEAR), style, Text("title", "body"))
+    told = {name: str(value) for name, value in known.items() if value not in ("", (), 0)}
+    assert told == {
+        "title": "title",
+        "body": "body",
+        "kind": "voicemail.summary",
+        "line": "Home",
+        "caller": "somebody",
+        "count": "5",
+        "more": "5",
+        "reason": "new voicemails",
+    }
+    withheld = facts(samples.bare(Kind.VOICEMAIL_NEW), style, Text("title", "body"))
+    assert str(withheld["caller"]) == "somebody", "whether a number was withheld is not told either"
+
+
 REFUSED = {
     "{% for i in range(10**9) %}x{% endfor %}": "line 1: a loop can only be over voicemails",
     "{{ range(10**9) }}": "line 1: a template can't call anything",
