@@ -323,6 +323,7 @@ REFUSED = {
     "{{ caller.format.__globals__ }}": "",
     "{{ lipsum }}": "there is no variable lipsum",
     "{{ callr }}": "there is no variable callr",
+    "{% if count == 0 %}{{ nope }}{% endif %}": "there is no variable nope",
     "{% if voicemails %}{{ voicemails[7].caller }}{% endif %}": "uses a variable that does not exist",
     "{{ caller.nme }}": "uses a variable that does not exist",
     "{{ line": "is not a template: line 1: ",
