@@ -13,7 +13,7 @@ import vmwatch
 
 ROOT = Path(vmwatch.__file__).parent
 FLOORS = {
-    0: {"models"},
+    0: {"models", "texts"},
     1: {"errors", "backoff", "settings", "reading", "wording", "pins", "redaction", "tally"},
     2: {"decide", "condition"},
     3: {
@@ -22,6 +22,7 @@ FLOORS = {
         "telecomx",
         "channels",
         "heartbeat",
+        "languages",
         "lifesign",
         "signals",
         "systemd",
@@ -30,7 +31,7 @@ FLOORS = {
         "tasks",
         "terminal",
     },
-    4: {"adopt", "attempt", "poll", "deliver", "shapes", "stale", "store_trouble"},
+    4: {"adopt", "attempt", "poll", "deliver", "shapes", "stale", "store_trouble", "wishes"},
     5: {"web"},
     6: {"daemon"},
     7: {"demo"},
@@ -53,6 +54,8 @@ OWNERS = {
     "sqlite3": {"ledger/sqlite"},
     "apprise": {"channels"},
     "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener"},
+    "jinja2": {"web/drawing"},
+    "babel": {"languages"},
     "random": {"heartbeat", "simulator/callers", "simulator/exchange", "demo"},
 }
 LEFT_OUTSIDE = {"manager", "handler", "helper", "util", "service", "processor", "data", "info", "job", "notification"}

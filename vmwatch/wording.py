@@ -85,6 +85,11 @@ def number(e164: str) -> str:
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
 
 
+def is_number(text: str | None) -> bool:
+    """Whether it is a number in E.164, which can be dialled as it stands."""
+    return text is not None and _E164.fullmatch(text) is not None
+
+
 def length(seconds: int) -> str:
     """`0:37`, and `1:02:03` from an hour on."""
     minutes, second = divmod(max(0, seconds), 60)
