@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from datetime import tzinfo
 
-from vmwatch import __version__, signals, systemd
+from vmwatch import __version__, languages, signals, systemd
 from vmwatch.adopt import adopt, renamed
 from vmwatch.attempt import Attempts, Observer
 from vmwatch.channels import Channel
@@ -83,7 +83,7 @@ class Daemon:
                 self._deliverer = Deliverer(
                     self._ledger, self._clock, tasks, self._zone, self._bell.set, self._condition.channel, self._tally
                 )
-                self._store = StoreTrouble(self._ledger, self._clock, tasks, self._zone)
+                self._store = StoreTrouble(self._ledger, self._clock, tasks)
                 self._stale = Staleness(self._ledger, self._clock, self._tally)
                 self._life = LifeSign(tasks)
                 await self._use(self._loaded.settings, None)
@@ -221,7 +221,7 @@ class Daemon:
         channels = {name: Channel(name, url) for name, url in urls.items()}
         self._poller.use(settings, client)
         self._deliverer.use(settings, channels)
-        self._store.use(channels, settings.delivery.timeout)
+        self._store.use(channels, languages.voices(settings, self._zone), settings.delivery.timeout)
         self._stale.use(settings)
         self._life.use(ping.get_secret_value() if (ping := settings.heartbeat.url) is not None else None)
         self._condition.watch(lines, (view.standing for view in views))

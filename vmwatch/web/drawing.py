@@ -67,7 +67,9 @@ class Drawing:
     def whole(self, template: str, language: str, **values: Any) -> str:
         """A template on its own."""
         t = self._texts(language)
-        return self._environment.get_template(template).render(_=t.gettext, t=t, language=language, **values)
+        return self._environment.get_template(template).render(
+            _=t.gettext, ngettext=t.ngettext, language=language, **values
+        )
 
     def parts(self, sight: Sight, view: View) -> Parts:
         words = Words(self._texts(view.language), self._zone)

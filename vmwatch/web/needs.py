@@ -40,8 +40,9 @@ def needs(sight: Sight, t: Texts) -> tuple[Need, ...]:
 
 def _of_vmwatch(concerns: Concerns, t: Texts) -> Iterator[Need]:
     if concerns.store:
+        what = t.gettext("The store takes nothing")
         advice = t.gettext("Nothing is polled until it can be noted. It goes on by itself once that is mended.")
-        yield Need(f"{t.gettext('The store takes nothing')}: {concerns.store}", advice)
+        yield Need(f"{what}: {concerns.store}", advice)
     if concerns.refusal:
         what = t.gettext("The new configuration is refused, the old one stays")
         yield Need(f"{what}: {concerns.refusal}", t.gettext("Mend it, and look:"), "vmwatch check")

@@ -115,10 +115,11 @@ def _bar(stretch: Stretch, since: Duration, until: Duration) -> Bar:
 
 def _words(lasted: dict[Stretch, Duration], messages: int, t: Texts) -> str:
     """`Last 24 hours: read 23 h 10 min, failing 50 min; 3 voicemails`"""
-    parts = [f"{t.gettext(WORDS[one])} {_span(lasted[one])}" for one in Stretch if lasted[one] >= MINUTE]
+    parts = [t.gettext(WORDS[one]) + " " + _span(lasted[one]) for one in Stretch if lasted[one] >= MINUTE]
     voicemails = t.ngettext("%(count)d voicemail", "%(count)d voicemails", messages) % {"count": messages}
     stood = ", ".join(parts) or t.gettext("nothing is known")
-    return f"{t.gettext('Last 24 hours')}: {stood}; {voicemails}"
+    day = t.gettext("Last 24 hours")
+    return f"{day}: {stood}; {voicemails}"
 
 
 def _span(duration: Duration) -> str:

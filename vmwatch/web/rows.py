@@ -158,7 +158,7 @@ class Words:
         return MessageRow(
             caller="" if name == voicemail.caller else name,
             number=number,
-            dial=voicemail.caller or "" if wording.is_number(voicemail.caller) else "",
+            dial=voicemail.caller or "" if wording.is_e164(voicemail.caller) else "",
             line=wording.one_line(labels.get(view.line, view.line)),
             length="" if voicemail.length is None else wording.length(voicemail.length),
             received=self.time(view.voicemail.received_at or view.first_seen_at, now),
