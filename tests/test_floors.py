@@ -31,7 +31,7 @@ FLOORS = {
         "tasks",
         "terminal",
     },
-    4: {"adopt", "attempt", "poll", "deliver", "presence", "shapes", "stale", "store_trouble"},
+    4: {"adopt", "attempt", "poll", "deliver", "presence", "shapes", "stale", "store_trouble", "wishes"},
     5: {"web"},
     6: {"daemon"},
     7: {"demo"},
@@ -55,7 +55,7 @@ OWNERS = {
     "apprise": {"channels"},
     "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener"},
     "babel": {"languages"},
-    "jinja2": {"templates"},
+    "jinja2": {"templates", "web/drawing"},
     "random": {"heartbeat", "simulator/callers", "simulator/exchange", "demo"},
 }
 LEFT_OUTSIDE = {"manager", "handler", "helper", "util", "service", "processor", "data", "info", "job", "notification"}

@@ -19,7 +19,7 @@ from vmwatch.errors import ConfigError, LedgerError, ListenError
 from vmwatch.heartbeat import Clock, Heartbeat
 from vmwatch.ledger import Ledger
 from vmwatch.lifesign import LifeSign
-from vmwatch.models import SECOND, Decision, Duration
+from vmwatch.models import DAY, SECOND, Decision, Duration
 from vmwatch.poll import Poller
 from vmwatch.presence import Presence
 from vmwatch.settings import Operator, Settings
@@ -28,7 +28,7 @@ from vmwatch.store_trouble import StoreTrouble
 from vmwatch.tally import Tally
 from vmwatch.tasks import group
 from vmwatch.telecomx import Telecomx
-from vmwatch.web import Facts, Web
+from vmwatch.web import Concerns, Facts, Hands, Web
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +81,9 @@ class Daemon:
             self._stack = stack
             self._ledger.measure(self._tally.commit_time.add)
             await self._straighten_clock()
-            facts = Facts(self._loaded.store_url, self._clock, self._tally, lambda: self._ledger.trouble)
-            self._web = await stack.enter_async_context(Web(facts))
+            self._web = await stack.enter_async_context(self._window())
             await self._web.use(self._loaded.settings.web)  # before the first poll: where it can't, none is spent
+            await self._ledger.note_page(self._web.address)
             async with group() as tasks:
                 attempts = Attempts(self._ledger, self._clock, self._observe, self._tally)
                 self._poller = Poller(self._ledger, self._clock, attempts, tasks, self._bell.set)
@@ -98,6 +98,15 @@ class Daemon:
 
     def stop(self) -> None:
         self._stop.set()
+
+    def _window(self) -> Web:
+        url, trouble = self._loaded.store_url, lambda: self._ledger.trouble
+        facts = Facts(url, self._clock, self._tally, trouble, self._concerns, self._zone)
+        return Web(facts, Hands(self._ledger, self._clock.now, self._bell.set))
+
+    def _concerns(self) -> Concerns:
+        condition = self._condition
+        return Concerns(condition.refusal, condition.store, condition.stale)
 
     async def _live(self, tasks: asyncio.TaskGroup) -> None:
         """Start the side tasks, wait for the word to stop, and end everything in order.
@@ -130,7 +139,7 @@ class Daemon:
             self._bell.clear()
             trouble = await self._trouble_of_round()
             await self._store.after_round(trouble)
-            self._condition.store = self._store.trouble
+            self._condition.store, self._condition.stale = self._store.trouble, self._stale.stale
             self._life.round_ended(well=trouble is None and not self._store.trouble and not self._stale.stale)
             # A store that takes nothing is waited out: a restart would not mend it.
             if not systemd.alive(self._status_if_changed()):
@@ -198,6 +207,7 @@ class Daemon:
         except LedgerError:
             await self._web.use(self._loaded.settings.web)
             raise
+        await self._ledger.note_page(self._web.address)
         self._loaded = loaded
         log.info("the configuration was read again: %d line(s), %d channel(s)", *self._counts())
 
@@ -209,6 +219,7 @@ class Daemon:
             try:
                 await self._ledger.outbox.expire(now, settings.delivery.retry.give_up_after)
                 await self._ledger.messages.prune(now - settings.store.keep)
+                await self._ledger.history.prune(now - DAY)
             except LedgerError:
                 log.debug("the chores are left for the next time")  # The ledger keeps the trouble for the next round.
 

@@ -7,11 +7,12 @@ from typing import Any
 
 from tzlocal import get_localzone
 
-from vmwatch import config, languages, samples
+from vmwatch import config, languages, samples, wishes
 from vmwatch.channels import Shown, prepare, shown
 from vmwatch.cli import desk
 from vmwatch.cli.parser import Options
 from vmwatch.errors import UsageError
+from vmwatch.heartbeat import Clock
 from vmwatch.models import Alert, Kind, Recipient
 from vmwatch.voice import Said, Voice
 
@@ -54,7 +55,7 @@ async def preview(options: Options) -> int:
     kind = _kind(options.kind or Kind.VOICEMAIL_NEW)
     stored = await _stored(options, kind) if options.message is not None else None
     prepare()
-    previews = [_preview(loaded, name, stored or samples.alert(kind, desk.now(), name)) for name in channels]
+    previews = [_preview(loaded, name, stored or samples.alert(kind, Clock().now(), name)) for name in channels]
     if options.json:
         desk.print_json([found.shape() for found in previews])
     else:
@@ -84,7 +85,7 @@ async def _stored(options: Options, kind: Kind) -> Alert:
         view = await ledger.messages.find(options.message)
         if view is None:
             raise UsageError(f"{options.message}: there is no such message; `vmwatch messages --json` has their ids")
-        line = await desk.find_line(ledger, view.line)
+        line = await wishes.find_line(ledger, view.line)
     voicemail = view.voicemail
     return Alert(kind, (), line.label, line.number, (voicemail.id,), (voicemail,), 1)
 

@@ -1,7 +1,7 @@
 """The ledger: what vmwatch knows and owes, on disk. Real in every test.
 
 `lines` has the schedule, the claims and what polls came to; `outbox` the deliveries; `messages` what was seen;
-`processes` the daemons.
+`processes` the daemons, `history` how the lines stood during the last day.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from vmwatch.ledger import processes as _processes
 from vmwatch.ledger.alerts import owe
 from vmwatch.ledger.clock import shift
 from vmwatch.ledger.engine import Engine, Transaction
+from vmwatch.ledger.history import Entry, History, Overall, Past, enter_standstill
 from vmwatch.ledger.lines import Choose, Lines, QuietNote
-from vmwatch.ledger.messages import Messages, MessageView
+from vmwatch.ledger.messages import Messages, MessageView, Told
 from vmwatch.ledger.migrations import migrate
 from vmwatch.ledger.outbox import ChannelView, Outbox, Owed
 from vmwatch.ledger.processes import Carried, DaemonView, Processes, ProcessView
@@ -40,13 +41,17 @@ __all__ = [
     "ChannelView",
     "Choose",
     "DaemonView",
+    "Entry",
     "Kept",
     "Ledger",
     "MessageView",
     "Others",
+    "Overall",
     "Owed",
+    "Past",
     "ProcessView",
     "QuietNote",
+    "Told",
     "daemon_runs",
     "path_of",
 ]
@@ -89,6 +94,7 @@ class Ledger:
         self.outbox = Outbox(engine, me)
         self.messages = Messages(engine)
         self.processes = Processes(engine, me)
+        self.history = History(engine)
 
     @classmethod
     async def open(cls, url: str, *, create: bool, role: str = "verb") -> Ledger:
@@ -146,7 +152,16 @@ class Ledger:
             if not self.shared:
                 await _lines.drop_dead_claims(transaction)
                 await _outbox.drop_dead_claims(transaction)
+            await enter_standstill(transaction, now)
             await _processes.arrive(transaction, self._me, version, now)
+
+        await self._engine.write(work)
+
+    async def note_page(self, address: str | None) -> None:
+        """Tell the verbs where this daemon's page is."""
+
+        async def work(transaction: Transaction) -> None:
+            await _processes.place_page(transaction, self._me, address)
 
         await self._engine.write(work)
 
@@ -195,7 +210,7 @@ class Ledger:
             stored = {standing.number: standing for standing in await _lines.stored(transaction)}
             kept = Kept(stored, merge(stored, others), others)
             theirs = frozenset(number for _, other in others for number in other.lines)
-            await _lines.configure(transaction, kept.after, theirs)
+            await _lines.configure(transaction, kept.after, now, theirs)
             names = dict.fromkeys([*channels, *(name for _, other in others for name in other.channels)])
             await _outbox.configure(transaction, names, now, renamed)
             for alert in owed(kept):

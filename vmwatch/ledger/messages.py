@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import VOICEMAIL, listed, value
-from vmwatch.models import Instant, Voicemail
+from vmwatch.models import DeliveryState, Instant, Voicemail
 
 _SEEN = f"""
-SELECT {listed(VOICEMAIL, "m.")}, l.name, m.first_seen_at, m.left_new_at
+SELECT {listed(VOICEMAIL, "m.")}, l.name, m.first_seen_at, m.left_new_at, m.alert_id
 FROM message m JOIN line l ON l.number = m.number
 """
 _LISTING = f"""
@@ -18,6 +18,12 @@ WHERE (CAST(:number AS TEXT) IS NULL OR m.number = :number) AND (:new_only = 0 O
 ORDER BY COALESCE(m.received_at, m.first_seen_at) DESC, m.id DESC LIMIT :most
 """
 _ONE = f"{_SEEN} WHERE m.id = :id ORDER BY m.first_seen_at DESC LIMIT 1"
+
+_TOLD = """
+SELECT alert_id, channel, state, sent_at, last_error FROM delivery WHERE alert_id IN (
+    SELECT alert_id FROM message ORDER BY COALESCE(received_at, first_seen_at) DESC, id DESC LIMIT :most
+) ORDER BY channel
+"""
 
 # What is still in the box is never forgotten: it would be announced again.
 _PRUNE_MESSAGES = "DELETE FROM message WHERE left_new_at IS NOT NULL AND left_new_at <= :before"
@@ -42,10 +48,22 @@ class MessageView:
     line: str
     first_seen_at: Instant
     left_new_at: Instant | None
+    alert_id: int | None = None
+    """The alert that announces it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of a message's alert on one channel."""
+
+    channel: str
+    state: DeliveryState
+    sent_at: Instant | None
+    last_error: str | None
 
 
 def _view(row: Row) -> MessageView:
-    return MessageView(value(Voicemail, row[:-3]), *row[-3:])
+    return MessageView(value(Voicemail, row[:-4]), *row[-4:])
 
 
 class Messages:
@@ -61,6 +79,13 @@ class Messages:
         """The message of that id, the latest if several mailboxes have one."""
         rows = await self._engine.read(_ONE, id=id_)
         return _view(rows[0]) if rows else None
+
+    async def told(self, most: int) -> dict[int, tuple[Told, ...]]:
+        """Which channels got the alerts of the latest messages, by alert."""
+        found: dict[int, list[Told]] = {}
+        for alert, channel, state, sent_at, error in await self._engine.read(_TOLD, most=most):
+            found.setdefault(alert, []).append(Told(channel, DeliveryState(state), sent_at, error))
+        return {alert: tuple(told) for alert, told in found.items()}
 
     async def prune(self, before: Instant) -> int:
         """Forget what left the box, and alerts that were made, before an instant; returns how many messages."""

@@ -26,7 +26,7 @@ _LIVING = """
            WHERE datname = current_database() AND application_name IS NOT NULL) */
 """
 _IN = _LIVING.format("IN")
-_DAEMON = f"SELECT version, started_at FROM daemon /*+ WHERE */ {_IN} ORDER BY started_at DESC"
+_DAEMON = f"SELECT version, started_at, page FROM daemon /*+ WHERE */ {_IN} ORDER BY started_at DESC"
 _PROCESSES = f"""
 SELECT id, digest, COALESCE(name, id), version, started_at, seen_at, COALESCE(polls, 0), COALESCE(deliveries, 0)
 FROM daemon /*+ WHERE */ {_IN} ORDER BY started_at, id
@@ -51,6 +51,7 @@ INSERT INTO daemon (id, name, version, started_at, seen_at, polls, deliveries)
 VALUES (:me, :name, :version, :started_at, :now, :polls, :deliveries)
 ON CONFLICT (id) DO UPDATE SET seen_at = :now, polls = :polls, deliveries = :deliveries
 """
+_KEEP_PAGE = "UPDATE daemon SET page = :page WHERE id = :me"
 _KEEP_SETUP = "UPDATE daemon SET digest = :digest, setup = :setup WHERE id = :me"
 _MINE = "SELECT id, '' FROM daemon WHERE id = :me AND digest IS NULL"
 
@@ -62,6 +63,8 @@ class DaemonView:
     running: bool
     version: str | None = None
     since: Instant | None = None
+    page: str | None = None
+    """Its address, if it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,10 @@ async def arrive(transaction: Transaction, me: str, version: str, now: Instant) 
     """Be written down as a daemon, and have those forgotten that ended."""
     await transaction.run(_NO_DAEMON)
     await transaction.run(_KEEP_DAEMON, **signature(me, Carried(version, now), now))
+
+
+async def place_page(transaction: Transaction, me: str, address: str | None) -> None:
+    await transaction.run(_KEEP_PAGE, page=address, me=me)
 
 
 async def sign_along(transaction: Transaction, me: str, carried: Carried, now: Instant) -> None:

@@ -1,17 +1,23 @@
-"""The HTTP server: one request a connection, a bounded number of connections, each for a bounded time."""
+"""The HTTP server: one request a connection, a bounded number of connections, each for a bounded time.
+
+Live pages have a room of their own: they last, and take nobody else's place.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any, Self
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from vmwatch.web.asked import Answer, Request
+from vmwatch.web.asked import Answer, BodyError, Request
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +30,13 @@ def _is_ours(record: logging.LogRecord) -> bool:
 log.addFilter(_is_ours)
 
 MOST_CONNECTIONS = 256
+MOST_STREAMS = 256
+MOST_UNREAD = 64 << 10
+"""Bytes that are kept for a live page that does not read them, and as many again by the system."""
+SLOW_S = 5.0
+"""How long a live page may leave more than that unread."""
+LONGEST_BODY = 4096
+BODY_S = 5.0
 LONGEST_S = 10.0
 """How long a connection may last: a request takes milliseconds, and who is slower than that is not waited for."""
 LOOK_S = 1.0
@@ -62,7 +75,9 @@ class Listener:
             handler_cancellation=True,
             lingering_time=LINGER_S,
             max_line_size=LONGEST_TARGET,
+            auto_decompress=False,
         )
+        self._streaming: set[Any] = set()
 
     @classmethod
     async def open(cls, host: str, port: int, tell: Tell) -> Self:
@@ -71,7 +86,7 @@ class Listener:
         listener._listening = await loop.create_server(listener._connection, host, port, backlog=MOST_CONNECTIONS)
         listener._sweeping = asyncio.create_task(listener._sweep(), name="drop slow connections")
         listener.port = listener._listening.sockets[0].getsockname()[1]
-        log.info("answering on http://%s:%d", f"[{host}]" if ":" in host else host, listener.port)
+        log.info("answering on http://%s:%d: open it in a browser", f"[{host}]" if ":" in host else host, listener.port)
         return listener
 
     async def close(self) -> None:
@@ -80,24 +95,61 @@ class Listener:
         await self._server.shutdown(ENDING_S)
 
     def _connection(self) -> asyncio.Protocol:
-        return self._server() if len(self._server.connections) < MOST_CONNECTIONS else _Full()
+        short = len(self._server.connections) - len(self._streaming)
+        return self._server() if short < MOST_CONNECTIONS else _Full()
 
     async def _sweep(self) -> None:
         since: dict[Any, float] = {}
         while True:
             await asyncio.sleep(LOOK_S)
             now = time.monotonic()
-            since = {connection: since.get(connection, now) for connection in self._server.connections}
+            short = set(self._server.connections) - self._streaming
+            since = {connection: since.get(connection, now) for connection in short}
             for connection, opened in since.items():
                 if now - opened > LONGEST_S and connection.transport is not None:
                     connection.transport.abort()
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         answer = await self._tell(_asked(request))
         headers = {**_HEADERS, "Content-Type": answer.content_type, **dict(answer.headers)}
+        if answer.stream is not None and request.method == "GET":
+            return await self._go_on(request, answer.stream, headers)
         response = web.Response(status=answer.status, body=answer.body, headers=headers)
         response.force_close()
         return response
+
+    async def _go_on(
+        self, request: web.BaseRequest, stream: Callable[[], AsyncGenerator[bytes, None]], headers: dict[str, str]
+    ) -> web.StreamResponse:
+        """Write what comes, to somebody who reads it."""
+        if len(self._streaming) >= MOST_STREAMS or request.transport is None:
+            response: web.StreamResponse = web.Response(status=503, headers={**_HEADERS, "Retry-After": "30"})
+            response.force_close()
+            return response
+        response = web.StreamResponse(headers=headers)
+        response.force_close()
+        self._streaming.add(request.protocol)
+        _bound(request.transport)
+        try:
+            await response.prepare(request)
+            await self._write(response, stream())
+        except TimeoutError:
+            request.transport.abort()
+        finally:
+            self._streaming.discard(request.protocol)
+        return response
+
+    async def _write(self, response: web.StreamResponse, frames: AsyncGenerator[bytes, None]) -> None:
+        async with aclosing(frames):
+            async for frame in frames:
+                async with asyncio.timeout(SLOW_S):
+                    await response.write(frame)
+
+
+def _bound(transport: asyncio.Transport) -> None:
+    transport.set_write_buffer_limits(high=MOST_UNREAD)
+    with suppress(OSError, AttributeError):
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST_UNREAD)
 
 
 class _Full(asyncio.Protocol):
@@ -117,4 +169,27 @@ def _asked(request: web.BaseRequest) -> Request:
         authorizations=request.headers.getall("Authorization", []),
         accept=request.headers.get("Accept", ""),
         has_body=request.can_read_body,
+        cookie=request.headers.get("Cookie", ""),
+        origin=request.headers.get("Origin", ""),
+        site=request.headers.get("Sec-Fetch-Site", ""),
+        languages=request.headers.get("Accept-Language", ""),
+        content_type=request.headers.get("Content-Type", ""),
+        known_tag=request.headers.get("If-None-Match", ""),
+        body=partial(_body, request),
     )
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    """Raises BodyError."""
+    found = b""
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.content.iter_any():
+                found += chunk
+                if len(found) > LONGEST_BODY:
+                    raise BodyError(413, f"a form has at most {LONGEST_BODY} bytes")
+    except TimeoutError:
+        raise BodyError(408, "the form did not come in time") from None
+    except (HttpProcessingError, web.RequestPayloadError):
+        raise BodyError(400, "the form is broken") from None
+    return found
