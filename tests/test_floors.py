@@ -52,8 +52,8 @@ OWNERS = {
     "asyncpg": {"ledger/postgres"},
     "sqlite3": {"ledger/sqlite"},
     "apprise": {"channels"},
-    "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener"},
-    "random": {"heartbeat", "simulator/callers", "simulator/exchange", "demo"},
+    "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener", "demo/phone"},
+    "random": {"heartbeat", "simulator/callers", "simulator/exchange", "demo/__init__", "demo/hand"},
 }
 LEFT_OUTSIDE = {"manager", "handler", "helper", "util", "service", "processor", "data", "info", "job", "notification"}
 WORD = re.compile(r"[A-Z]?[a-z]+")

@@ -27,7 +27,7 @@ from vmwatch.store_trouble import StoreTrouble
 from vmwatch.tally import Tally
 from vmwatch.tasks import group
 from vmwatch.telecomx import Telecomx
-from vmwatch.web import Facts, Web
+from vmwatch.web import Beside, Facts, Web
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +47,13 @@ class Daemon:
         zone: tzinfo,
         observe: Observer = lambda _: None,
         clock: Clock | None = None,
+        beside: Beside | None = None,
     ) -> None:
         self._loaded = loaded
         self._load = load
         self._zone = zone
         self._observe_too = observe
+        self._beside = beside
         self._clock = clock or Clock()
         self._bell = asyncio.Event()
         self._stop = asyncio.Event()
@@ -75,7 +77,7 @@ class Daemon:
             self._ledger.measure(self._tally.commit_time.add)
             await self._straighten_clock()
             facts = Facts(self._loaded.store_url, self._clock, self._tally, lambda: self._ledger.trouble)
-            self._web = await stack.enter_async_context(Web(facts))
+            self._web = await stack.enter_async_context(Web(facts, self._beside))
             await self._web.use(self._loaded.settings.web)  # before the first poll: where it can't, none is spent
             async with group() as tasks:
                 attempts = Attempts(self._ledger, self._clock, self._observe, self._tally)
@@ -91,6 +93,10 @@ class Daemon:
 
     def stop(self) -> None:
         self._stop.set()
+
+    def reload(self) -> None:
+        """Have the configuration read again, as SIGHUP does."""
+        self._reload.set()
 
     async def _live(self, tasks: asyncio.TaskGroup) -> None:
         """Start the side tasks, wait for the word to stop, and end everything in order.

@@ -41,7 +41,7 @@ async def lines_shown(ledger: Ledger, now: Instant) -> tuple[Standing, ...]:
 def status(daemon: DaemonView, lines: Iterable[Standing], channels: Iterable[ChannelView]) -> Shape:
     return {
         "daemon": {"running": daemon.running, "since": iso(daemon.since), "version": daemon.version},
-        "lines": [line(standing) for standing in lines],
+        "lines": [line(standing) | {"stale": standing.number in daemon.stale} for standing in lines],
         "channels": [channel(view) for view in channels],
     }
 

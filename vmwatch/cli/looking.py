@@ -24,9 +24,9 @@ async def status(options: Options) -> int:
         out = desk.out()
         for part in (tables.daemon(daemon, now), tables.lines(lines, now), tables.channels(channels, now)):
             out.print(part)
-        for sentence in tables.remarks(lines):
+        for sentence in tables.remarks(lines, daemon.stale):
             out.print(sentence, markup=False)
-    troubled = any(line.state in shapes.IN_TROUBLE for line in lines)
+    troubled = bool(daemon.stale) or any(line.state in shapes.IN_TROUBLE for line in lines)
     return int(troubled or any(view.standing.state is ChannelState.FAILING for view in channels))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -36,16 +36,16 @@ _SQLITE = "sqlite:///"
 
 _SALT = "SELECT value FROM meta WHERE key = 'salt'"
 _KEEP_SALT = "INSERT INTO meta (key, value) VALUES ('salt', :salt)"
-_RELOAD = "SELECT value FROM meta WHERE key = 'reload'"
-_KEEP_RELOAD = """
-INSERT INTO meta (key, value) VALUES ('reload', :value) ON CONFLICT (key) DO UPDATE SET value = :value
-"""
+_NOTE = "SELECT value FROM meta WHERE key = :key"
+_KEEP_NOTE = "INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = :value"
+_RELOAD, _STALE = "reload", "stale"
+"""Keys of notes, which are JSON."""
 # A process that became a daemon calls its sessions by its id, and a session ends with its process.
 _LIVING = """
 /*+ id {} (SELECT application_name FROM pg_stat_activity
            WHERE datname = current_database() AND application_name IS NOT NULL) */
 """
-_DAEMON = f"SELECT version, started_at FROM daemon /*+ WHERE */ {_LIVING.format('IN')} ORDER BY started_at DESC"
+_DAEMON = f"SELECT id, version, started_at FROM daemon /*+ WHERE */ {_LIVING.format('IN')} ORDER BY started_at DESC"
 _NO_DAEMON = f"DELETE FROM daemon /*+ WHERE */ {_LIVING.format('NOT IN')}"
 _OTHERS = f"SELECT id FROM daemon WHERE id <> :me /*+ AND */ {_LIVING.format('IN')}"
 _KEEP_DAEMON = "INSERT INTO daemon (id, version, started_at) VALUES (:id, :version, :now)"
@@ -61,6 +61,8 @@ class DaemonView:
     running: bool
     version: str | None = None
     since: Instant | None = None
+    stale: frozenset[str] = frozenset()
+    """The numbers of lines that it does not read, though nothing is wrong with them."""
 
 
 class Ledger:
@@ -138,22 +140,40 @@ class Ledger:
         if not await self._engine.daemon_runs():
             return DaemonView(running=False)
         rows = await self._engine.read(_DAEMON)
-        return DaemonView(True, *rows[0]) if rows else DaemonView(running=True)
+        if not rows:
+            return DaemonView(running=True)
+        _, version, since = rows[0]
+        return DaemonView(True, version, since, await self._stale([row[0] for row in rows]))
+
+    async def _stale(self, living: Collection[str]) -> frozenset[str]:
+        """What a daemon that is gone found to be stale says nothing of those that live."""
+        rows = await self._engine.read(_NOTE, key=_STALE)
+        noted = json.loads(rows[0][0]) if rows else {"daemon": ""}
+        return frozenset(noted["lines"]) if noted["daemon"] in living else frozenset()
+
+    async def note_stale(self, numbers: Iterable[str]) -> None:
+        """Write down which lines this daemon does not read, though nothing is wrong with them."""
+        value = json.dumps({"daemon": self._me, "lines": sorted(numbers)})
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.run(_KEEP_NOTE, key=_STALE, value=value)
+
+        await self._engine.write(work)
 
     async def note_reload(self, refusal: str) -> None:
         """Write down that the configuration was read again, and why it was refused, if it was."""
 
         async def work(transaction: Transaction) -> None:
             await transaction.alone()
-            rows = await transaction.all(_RELOAD)
+            rows = await transaction.all(_NOTE, key=_RELOAD)
             noted = {"count": (json.loads(rows[0][0])["count"] if rows else 0) + 1, "refusal": refusal}
-            await transaction.run(_KEEP_RELOAD, value=json.dumps(noted))
+            await transaction.run(_KEEP_NOTE, key=_RELOAD, value=json.dumps(noted))
 
         await self._engine.write(work)
 
     async def last_reload(self) -> tuple[int, str]:
         """How many reloads there were, and why the last one was refused, if it was."""
-        rows = await self._engine.read(_RELOAD)
+        rows = await self._engine.read(_NOTE, key=_RELOAD)
         if not rows:
             return 0, ""
         noted = json.loads(rows[0][0])

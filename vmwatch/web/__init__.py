@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vmwatch.web.facts import Facts
+from vmwatch.web.listener import Beside
 from vmwatch.web.site import Web
 
-__all__ = ["Facts", "Web"]
+__all__ = ["Beside", "Facts", "Web"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 from aiohttp import web
@@ -33,9 +35,10 @@ ENDING_S = 0.5
 LONGEST_TARGET = 2000
 """Characters of a path with its query."""
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+_ALONE = "frame-ancestors 'none'"
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": f"default-src 'none'; base-uri 'none'; form-action 'none'; {_ALONE}",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "Server": "vmwatch",
@@ -46,6 +49,15 @@ _HEADERS = {
 Tell = Callable[[Request], Awaitable[Answer]]
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A window of our own that shows the page in a frame: the demo's. Nobody can have one by configuration."""
+
+    origins: tuple[str, ...]
+    bound: socket.socket
+    """Where the page is to be, whatever the configuration says."""
+
+
 class Listener:
     """One address that is listened on, and the connections that came by it."""
 
@@ -53,8 +65,9 @@ class Listener:
     _listening: asyncio.Server
     _sweeping: asyncio.Task[None]
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: Tell, beside: Beside | None) -> None:
         self._tell = tell
+        self._headers = _HEADERS if beside is None else _framed(beside.origins)
         self._server = web.Server(
             self._answer,
             logger=log,
@@ -65,10 +78,11 @@ class Listener:
         )
 
     @classmethod
-    async def open(cls, host: str, port: int, tell: Tell) -> Self:
+    async def open(cls, host: str, port: int, tell: Tell, beside: Beside | None = None) -> Self:
         """Raises OSError."""
-        listener, loop = cls(tell), asyncio.get_running_loop()
-        listener._listening = await loop.create_server(listener._connection, host, port, backlog=MOST_CONNECTIONS)
+        listener, loop = cls(tell, beside), asyncio.get_running_loop()
+        where: dict[str, Any] = {"host": host, "port": port} if beside is None else {"sock": beside.bound}
+        listener._listening = await loop.create_server(listener._connection, **where, backlog=MOST_CONNECTIONS)
         listener._sweeping = asyncio.create_task(listener._sweep(), name="drop slow connections")
         listener.port = listener._listening.sockets[0].getsockname()[1]
         log.info("answering on http://%s:%d", f"[{host}]" if ":" in host else host, listener.port)
@@ -94,10 +108,17 @@ class Listener:
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         answer = await self._tell(_asked(request))
-        headers = {**_HEADERS, "Content-Type": answer.content_type, **dict(answer.headers)}
+        headers = {**self._headers, "Content-Type": answer.content_type, **dict(answer.headers)}
         response = web.Response(status=answer.status, body=answer.body, headers=headers)
         response.force_close()
         return response
+
+
+def _framed(origins: Sequence[str]) -> Mapping[str, str]:
+    """The headers that let these sites, and no others, show the page in a frame."""
+    policy = _HEADERS["Content-Security-Policy"].replace(_ALONE, f"frame-ancestors {' '.join(origins)}")
+    rest = {name: value for name, value in _HEADERS.items() if name != "X-Frame-Options"}
+    return rest | {"Content-Security-Policy": policy}
 
 
 class _Full(asyncio.Protocol):

@@ -53,6 +53,7 @@ _LINE = _object(
     new=_or_null(_COUNT),
     old=_or_null(_COUNT),
     saved=_or_null(_COUNT),
+    stale=_TRUTH | {"description": "not read for three intervals, though nothing is wrong with it"},
 )
 _CHANNEL = _object(
     name=_TEXT,

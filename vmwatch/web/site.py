@@ -16,7 +16,7 @@ from vmwatch.web.asked import Answer, Request, refused
 from vmwatch.web.door import refusal
 from vmwatch.web.facts import HEALTH, Facts
 from vmwatch.web.kept import Kept
-from vmwatch.web.listener import Listener
+from vmwatch.web.listener import Beside, Listener
 from vmwatch.web.query import Wanted, wanted
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,9 @@ class Web:
 
     _stack: AsyncExitStack
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, beside: Beside | None = None) -> None:
         self._facts = facts
+        self._beside = beside
         self._settings = settings.Web(listen="")
         self._listener: Listener | None = None
         self._tell: Mapping[str, Tell] = {}
@@ -73,7 +74,7 @@ class Web:
             return None
         await self._look()
         try:
-            return await Listener.open(*wanted.address, self._answer)
+            return await Listener.open(*wanted.address, self._answer, self._beside)
         except OSError as error:
             trouble = _trouble(wanted, error)
         if wanted.is_asked_for:
