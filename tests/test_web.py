@@ -239,13 +239,17 @@ async def test_what_is_no_proper_request_is_refused(site: Site, raw: bytes, capl
         ("/api/outbox?limit=%D9%A1", "limit: must be a whole number from 1 to 1000"),
         (f"/api/outbox?limit={'9' * 500}", "limit: must be a whole number from 1 to 1000"),
         ("/api/messages?new=perhaps", "new: must be 1 or 0"),
-        ("/api/messages?line=nobody", "line: there is no such line; /api/status has their names"),
-        ("/api/messages?line=", "line: there is no such line; /api/status has their names"),
     ],
 )
 async def test_wrong_options_are_refused_in_a_sentence(site: Site, target: str, sentence: str) -> None:
     refused = await site.ask(target)
     assert (refused.status, refused.json) == (400, {"error": sentence})
+
+
+@pytest.mark.parametrize("name", ["nobody", ""])
+async def test_a_line_that_is_not_there_is_not_found(site: Site, name: str) -> None:
+    found = await site.ask(f"/api/messages?line={name}")
+    assert (found.status, found.json) == (404, {"error": "line: there is no such line; /api/status has their names"})
 
 
 async def test_a_refusal_changes_nothing(site: Site, store: Path) -> None:

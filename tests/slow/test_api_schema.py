@@ -13,7 +13,7 @@ from receivers import Webhook
 from world import PIN, WRONG_PIN, World, until, world_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
-EXAMPLES = 60
+EXAMPLES = 150
 """Of each kind, for each path."""
 TOKEN = "hidden-token-of-the-api"
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from vmwatch import __version__, shapes
-from vmwatch.errors import LedgerError, UsageError
+from vmwatch.errors import LedgerError
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
 from vmwatch.models import SECOND, Duration, LineState, Standing
@@ -15,7 +15,7 @@ from vmwatch.tally import Tally
 from vmwatch.web import exposition
 from vmwatch.web.asked import Answer, as_json
 from vmwatch.web.openapi import document
-from vmwatch.web.query import Wanted
+from vmwatch.web.query import NotThereError, Wanted
 
 STILL: Duration = 30 * SECOND
 """Rounds come once a second, and wait five seconds at most for another process that holds the store."""
@@ -103,8 +103,8 @@ def _unread(lines: tuple[Standing, ...]) -> str | None:
 
 
 async def _number(ledger: Ledger, wanted: str) -> str:
-    """The number of the line of that name or number. Raises UsageError."""
+    """The number of the line of that name or number. Raises NotThereError."""
     for standing in await ledger.lines.standings():
         if wanted in (standing.name, standing.number):
             return standing.number
-    raise UsageError("line: there is no such line; /api/status has their names")
+    raise NotThereError("line: there is no such line; /api/status has their names")

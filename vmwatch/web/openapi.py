@@ -116,6 +116,7 @@ def _refusals(*statuses: int) -> Schema:
         400: "What stands behind the ? is not understood.",
         401: "The token is missing or wrong.",
         403: "The Host header names another server.",
+        404: "There is no such line.",
         413: "The request has a body.",
         503: "The store can't be read.",
     }
@@ -141,7 +142,12 @@ def _limit(path: str) -> Schema:
     return _parameter("limit", schema, "at most so many, the latest first")
 
 
-_FLAG: Schema = {"type": "string", "enum": ["1", "0", "true", "false"], "default": "0"}
+_FLAG: Schema = {
+    "type": "string",
+    "enum": ["1", "0", "true", "false", ""],
+    "default": "0",
+    "description": "the name alone is as good as 1",
+}
 _METRICS: Schema = {
     "description": "Metrics for Prometheus; as OpenMetrics where the Accept header names that.",
     "content": {"text/plain": {"schema": _TEXT}, "application/openmetrics-text": {"schema": _TEXT}},
@@ -154,6 +160,7 @@ _PATHS: Schema = {
         _parameter("line", _TEXT, "a line's name or number"),
         _parameter("new", _FLAG, "only those that are still new"),
         _limit("/api/messages"),
+        also=_refusals(404, 503),
     ),
     "/api/outbox": _path(
         "Deliveries that are pending or dead, as `vmwatch outbox --json`.",

@@ -17,7 +17,7 @@ from vmwatch.web.door import refusal
 from vmwatch.web.facts import HEALTH, Facts
 from vmwatch.web.kept import Kept
 from vmwatch.web.listener import Beside, Listener
-from vmwatch.web.query import Wanted, wanted
+from vmwatch.web.query import NotThereError, Wanted, wanted
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,8 @@ class Web:
             return against
         try:
             return await self._told(request.path, wanted(request))
+        except NotThereError as error:
+            return refused(404, str(error))
         except UsageError as error:
             return refused(400, str(error))
         except LedgerError as error:
