@@ -26,6 +26,7 @@ class Hand:
         self.left: list[str] = []
         """The ids of every message that was left on Home."""
         self._is_mistyped = False
+        self._failed_before = 0
         self._is_down = False
 
     @property
@@ -42,7 +43,6 @@ class Hand:
         return Shown(
             done=done,
             new=len(self._new()),
-            failed_logins=len(self._simulator.failed_logins(HOME)),
             is_mistyped=self._is_mistyped,
             is_down=self._is_down,
         )
@@ -76,14 +76,17 @@ class Hand:
         return "You listened to the latest message. Two polls later vmwatch calls it no longer new."
 
     def mistype(self, _: str) -> str:
-        self._is_mistyped = True
+        self._is_mistyped, self._failed_before = True, self._failed()
         self.reread()
         return "The PIN in vmwatch's configuration is wrong now. One login fails, then Home waits for you."
 
     def correct(self, _: str) -> str:
         self._is_mistyped = False
         self.reread()
-        return "The PIN is right again. vmwatch notices that it changed, and tries it once."
+        cost = self._failed() - self._failed_before
+        return (
+            f"The wrong PIN cost {cost} failed login{'' if cost == 1 else 's'}. It is right again, and tried at once."
+        )
 
     def take_down(self, _: str) -> str:
         self._is_down = True
@@ -94,6 +97,9 @@ class Hand:
         self._is_down = False
         self._answer(None)
         return "The operator works again. Home is read at its next poll, or at once if you ask for it."
+
+    def _failed(self) -> int:
+        return len(self._simulator.failed_logins(HOME))
 
     def _new(self) -> list[dict[str, str]]:
         found: list[dict[str, str]] = self._simulator.listing(HOME, Box.NEW)["voicemails"]

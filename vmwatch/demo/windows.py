@@ -18,8 +18,6 @@ class Shown:
     """What came of the last button; empty before the first."""
     new: int
     """Messages in Home's NEW box."""
-    failed_logins: int
-    """Of Home, as the operator counted them."""
     is_mistyped: bool
     is_down: bool
 
@@ -42,7 +40,7 @@ def phone(shown: Shown, token: str) -> str:
     content = f"""
 <main class="case">
 <h1>A simulated phone</h1>
-<p>Only the demo's operator, callers and PIN. Your first touch makes its own callers stop.</p>
+<p>Nothing here is real. Once you press a button, the made-up callers leave the line to you.</p>
 {done}
 {forms}
 </main>"""
@@ -58,11 +56,11 @@ def _deeds(shown: Shown) -> Iterator[tuple[str, str, str, str]]:
     yield "Call Home", name, "leave", "Leave a voicemail"
     waiting = "nothing new" if not shown.new else "1 new message" if shown.new == 1 else f"{shown.new} new messages"
     yield "Home’s mailbox", f"<p>It holds {waiting}.</p>", "hear", "Listen to the latest one"
-    counted = f"<p>Failed logins of Home: {shown.failed_logins}. After three in a row the operator locks it.</p>"
     if shown.is_mistyped:
-        yield "The PIN is mistyped", counted, "correct", "Correct the PIN"
+        yield "The PIN is mistyped", "<p>Home waits for a person now.</p>", "correct", "Correct the PIN"
     else:
-        yield "Home’s PIN in vmwatch’s configuration", counted, "mistype", "Mistype the PIN"
+        limit = "<p>After three failed logins the operator locks a line.</p>"
+        yield "Home’s PIN in vmwatch’s configuration", limit, "mistype", "Mistype the PIN"
     if shown.is_down:
         yield "The operator is down", "<p>It answers every poll with an error.</p>", "bring_up", "Operator up"
     else:
