@@ -397,7 +397,14 @@ def test_what_counts_is_shown_without_secrets(tmp_path: Path) -> None:
     assert shown["polling"]["interval"] == "1h30m"
     assert shown["polling"]["lockout_backoff"] == {"initial": "1h", "max": "1d"}
     assert shown["store"] == {"url": f"sqlite:///{tmp_path}/vmwatch.db", "keep": "365d"}
-    assert shown["channels"]["phone"] == {"url": "<secret>", "events": ["voicemail", "line", "channel"]}
+    assert shown["channels"]["phone"] == {
+        "url": "<secret>",
+        "events": ["voicemail", "line", "channel"],
+        "language": "en",
+        "timezone": None,
+        "privacy": "full",
+        "templates": {},
+    }
     assert shown["lines"]["work"]["interval"] == "45s"
     assert shown["lines"]["home"] == {
         "number": "+4571919998",

@@ -13,15 +13,16 @@ import vmwatch
 
 ROOT = Path(vmwatch.__file__).parent
 FLOORS = {
-    0: {"models"},
-    1: {"errors", "backoff", "settings", "reading", "wording", "pins", "redaction", "tally"},
-    2: {"decide", "condition"},
+    0: {"models", "texts"},
+    1: {"errors", "backoff", "settings", "reading", "wording", "pins", "redaction", "tally", "samples", "templates"},
+    2: {"calls", "decide", "condition", "voice"},
     3: {
         "config",
         "ledger",
         "telecomx",
         "channels",
         "heartbeat",
+        "languages",
         "lifesign",
         "signals",
         "systemd",
@@ -30,7 +31,7 @@ FLOORS = {
         "tasks",
         "terminal",
     },
-    4: {"adopt", "attempt", "poll", "deliver", "shapes", "stale", "store_trouble"},
+    4: {"adopt", "attempt", "poll", "deliver", "shapes", "stale", "store_trouble", "wishes"},
     5: {"web"},
     6: {"daemon"},
     7: {"demo"},
@@ -38,8 +39,8 @@ FLOORS = {
     9: {"__main__"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
-NEIGHBOURS = {("poll", "attempt"), ("reading", "errors")}
-"""A round begins attempts, and what can't be read is a Trouble."""
+NEIGHBOURS = {("poll", "attempt"), ("reading", "errors"), ("config", "languages")}
+"""A round begins attempts, what can't be read is a Trouble, and a language that is asked for must be there."""
 
 IMPURE = frozenset(
     {"aiohttp", "aiosqlite", "apprise", "apscheduler", "asyncio", "fcntl", "glob", "http", "io", "logging", "os"}
@@ -53,6 +54,8 @@ OWNERS = {
     "sqlite3": {"ledger/sqlite"},
     "apprise": {"channels"},
     "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener", "demo/phone"},
+    "babel": {"languages"},
+    "jinja2": {"templates", "web/drawing"},
     "random": {"heartbeat", "simulator/callers", "simulator/exchange", "demo/__init__", "demo/hand"},
 }
 LEFT_OUTSIDE = {"manager", "handler", "helper", "util", "service", "processor", "data", "info", "job", "notification"}

@@ -16,6 +16,7 @@ from vmwatch.errors import LedgerError
 from vmwatch.ledger import Ledger
 from vmwatch.models import MINUTE, SECOND, Alert, DeliveryState, Kind, Recipient
 from vmwatch.store_trouble import CALM, HELD, StoreTrouble
+from vmwatch.voice import Voice
 
 FULL = "the disk is full: make room, nothing is lost"
 
@@ -60,8 +61,9 @@ async def bench_in(folder: Path) -> AsyncIterator[Bench]:
         stack.push_async_callback(ledger.close)
         hooks = [await stack.enter_async_context(Webhook()) for _ in range(2)]
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        trouble = StoreTrouble(ledger, clock, tasks, UTC)
-        trouble.use({f"hook{place}": Channel(f"hook{place}", hook.url) for place, hook in enumerate(hooks)}, MINUTE)
+        trouble = StoreTrouble(ledger, clock, tasks)
+        channels = {f"hook{place}": Channel(f"hook{place}", hook.url) for place, hook in enumerate(hooks)}
+        trouble.use(channels, dict.fromkeys(channels, Voice(UTC)), MINUTE)
         yield Bench(trouble, ledger, clock, hooks)
 
 

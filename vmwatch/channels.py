@@ -20,6 +20,9 @@ and body alike, per channel:
   character. Not backslashes: Slack, Google Chat and WhatsApp do not know them;
 - Markdown: two blanks end a line, which would else run into the next.
 
+**Calling back.** What is harmless by then gets a `tel:` link, made of a number in E.164 and nothing else: in Markdown,
+in HTML mail, and as ntfy's tap and button. Elsewhere the number stands there for people's phones to notice.
+
 A line break in a title never becomes a mail header: titles are made one line here, whatever a plug-in does.
 
 **What the machine's surroundings may do.** `HTTP_PROXY` and its kin are honoured: behind a proxy there is no
@@ -40,6 +43,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import apprise
 import urllib3
@@ -47,6 +51,7 @@ import urllib3.exceptions
 from apprise.plugins.base import NotifyBase
 from apprise.utils.parse import parse_urls
 
+from vmwatch import calls
 from vmwatch.models import SECOND, Duration, Outcome, Receipt
 from vmwatch.wording import Text
 
@@ -69,6 +74,10 @@ _DRAWS_MARKUP = re.compile(
     "|wxpusher|x|xmpp|youlmk|zalo|zoom|zulip"
 )
 """Services that draw markup, or call people, in what Apprise takes for text."""
+
+_DRAWS_NO_LINKS = re.compile("discord|evolution|gchat|kook|reddit|whapi|whatsapp")
+"""Services whose Markdown knows no links, or none to a telephone number: these would show it as it is written."""
+_NTFY = re.compile("ntfys?://", re.IGNORECASE)
 
 _ZERO_WIDTH = "\u200b"
 _FULL_WIDTH = {ord(sign): ord(sign) + 0xFEE0 for sign in "#*<>[\\]_`|~"}
@@ -148,7 +157,7 @@ class Channel:
 def _run(url: str, text: Text, timeout: Duration, receipt: asyncio.Future[Receipt]) -> None:
     """The thread of one send. The loop may have stopped waiting, or be closed, when the result comes."""
     try:
-        plugin = _build(url)
+        plugin = _build(calls.in_ntfy_url(url, text) if _NTFY.match(url) else url)
         found = Receipt(Outcome.REFUSED, _UNBUILDABLE) if plugin is None else attempt(plugin, text, timeout)
     except Exception as error:  # noqa: BLE001 - a hundred plug-ins by as many authors: none may take the daemon along
         found = Receipt(Outcome.REFUSED, _crashed(error))
@@ -168,8 +177,8 @@ def attempt(plugin: NotifyBase, text: Text, timeout: Duration) -> Receipt:
     _seen.receipt = None
     sender = apprise.Apprise(asset=plugin.asset)
     sender.add(plugin)
-    said = harmless(text, plugin)
-    with sender.notify(body=said.body, title=said.title, body_format=_format(plugin)) as result:
+    said, body_format = callable_back(harmless(text, plugin), plugin)
+    with sender.notify(body=said.body, title=said.title, body_format=body_format) as result:
         if result:
             return Receipt(Outcome.SENT)
         return _refusal([entry.message for entry in result.logs()])
@@ -181,6 +190,24 @@ def _refusal(messages: list[str]) -> Receipt:
     if status is not None:
         return Receipt(Outcome.REFUSED, f"HTTP {status[1]}")
     return _seen.receipt or Receipt(Outcome.REFUSED, "refused")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What Apprise would be handed; `format` is text, markdown or html."""
+
+    title: str
+    body: str
+    format: str
+
+
+def shown(url: str, text: Text) -> Shown:
+    """What `attempt` would send. Raises ValueError for a URL that `objection` objects to."""
+    plugin = _build(url)
+    if plugin is None:
+        raise ValueError(_UNBUILDABLE)
+    said, body_format = callable_back(harmless(text, plugin), plugin)
+    return Shown(said.title, said.body, body_format.value)
 
 
 def _build(url: str) -> NotifyBase | None:
@@ -215,14 +242,32 @@ def _bound(plugin: NotifyBase, timeout: Duration) -> None:
 
 def harmless(text: Text, plugin: NotifyBase) -> Text:
     """The text with nothing in it that the channel's service would act on; see the module's own words."""
-    title = " ".join(text.title.split())
+    title, body = " ".join(text.title.split()), text.body
     if _format(plugin) is apprise.NotifyFormat.MARKDOWN:
-        return Text(_inert_markup(title), _inert_markup(text.body).replace("\n", "  \n"))
-    if any(map(_DRAWS_MARKUP.fullmatch, _protocols(plugin))):
-        return Text(_inert_markup(title), _inert_markup(text.body))
-    if plugin.resolve_format(apprise.NotifyFormat.TEXT) is apprise.NotifyFormat.HTML:
-        return Text(_inert(title), _inert(text.body))
-    return Text(title, text.body)
+        title, body = _inert_markup(title), _inert_markup(body).replace("\n", "  \n")
+    elif any(map(_DRAWS_MARKUP.fullmatch, _protocols(plugin))):
+        title, body = _inert_markup(title), _inert_markup(body)
+    elif _is_html(plugin):
+        title, body = _inert(title), _inert(body)
+    return replace(text, title=title, body=body)
+
+
+def callable_back(text: Text, plugin: NotifyBase) -> tuple[Text, apprise.NotifyFormat]:
+    """A harmless text with a link to call back, and the format that it is in then.
+
+    HTML is only spoken where the title has a field of its own: Apprise would not escape it in a body that is HTML.
+    """
+    markdown = _format(plugin) is apprise.NotifyFormat.MARKDOWN
+    if markdown and not any(map(_DRAWS_NO_LINKS.fullmatch, _protocols(plugin))):
+        return replace(text, body=calls.in_markdown(text.body, text.call)), apprise.NotifyFormat.MARKDOWN
+    if text.call and _is_html(plugin) and plugin.title_maxlen > 0:
+        escaped: str = plugin.escape_html(text.body, convert_new_lines=True)  # type: ignore[no-untyped-call]
+        return replace(text, body=calls.in_html(escaped, text.call)), apprise.NotifyFormat.HTML
+    return text, _format(plugin)
+
+
+def _is_html(plugin: NotifyBase) -> bool:
+    return plugin.resolve_format(apprise.NotifyFormat.TEXT) is apprise.NotifyFormat.HTML
 
 
 def _format(plugin: NotifyBase) -> apprise.NotifyFormat:

@@ -23,6 +23,8 @@ class Condition:
         self._channels: dict[str, str] = {}
         self.store = ""
         """What keeps the store from being written."""
+        self.stale: tuple[str, ...] = ()
+        """Lines that are not read though nothing is wrong with them; alerts tell them, `str()` does not."""
         self.refusal = ""
         """Why the configuration that is in the file is not the one that vmwatch goes by."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from datetime import tzinfo
 
-from vmwatch import __version__, signals, systemd
+from vmwatch import __version__, languages, signals, systemd
 from vmwatch.adopt import adopt, renamed
 from vmwatch.attempt import Attempts, Observer
 from vmwatch.channels import Channel
@@ -19,7 +19,7 @@ from vmwatch.errors import ConfigError, LedgerError, ListenError
 from vmwatch.heartbeat import Clock, Heartbeat
 from vmwatch.ledger import Ledger
 from vmwatch.lifesign import LifeSign
-from vmwatch.models import SECOND, Decision
+from vmwatch.models import DAY, SECOND, Decision
 from vmwatch.poll import Poller
 from vmwatch.settings import Operator, Settings
 from vmwatch.stale import Staleness
@@ -27,7 +27,7 @@ from vmwatch.store_trouble import StoreTrouble
 from vmwatch.tally import Tally
 from vmwatch.tasks import group
 from vmwatch.telecomx import Telecomx
-from vmwatch.web import Beside, Facts, Web
+from vmwatch.web import Beside, Concerns, Facts, Hands, Web
 
 log = logging.getLogger(__name__)
 
@@ -76,16 +76,16 @@ class Daemon:
             self._stack = stack
             self._ledger.measure(self._tally.commit_time.add)
             await self._straighten_clock()
-            facts = Facts(self._loaded.store_url, self._clock, self._tally, lambda: self._ledger.trouble)
-            self._web = await stack.enter_async_context(Web(facts, self._beside))
+            self._web = await stack.enter_async_context(self._window())
             await self._web.use(self._loaded.settings.web)  # before the first poll: where it can't, none is spent
+            await self._ledger.note_page(self._web.address)
             async with group() as tasks:
                 attempts = Attempts(self._ledger, self._clock, self._observe, self._tally)
                 self._poller = Poller(self._ledger, self._clock, attempts, tasks, self._bell.set)
                 self._deliverer = Deliverer(
                     self._ledger, self._clock, tasks, self._zone, self._bell.set, self._condition.channel, self._tally
                 )
-                self._store = StoreTrouble(self._ledger, self._clock, tasks, self._zone)
+                self._store = StoreTrouble(self._ledger, self._clock, tasks)
                 self._stale = Staleness(self._ledger, self._clock, self._tally)
                 self._life = LifeSign(tasks)
                 await self._use(self._loaded.settings, None)
@@ -97,6 +97,15 @@ class Daemon:
     def reload(self) -> None:
         """Have the configuration read again, as SIGHUP does."""
         self._reload.set()
+
+    def _window(self) -> Web:
+        url, trouble = self._loaded.store_url, lambda: self._ledger.trouble
+        facts = Facts(url, self._clock, self._tally, trouble, self._concerns, self._zone)
+        return Web(facts, Hands(self._ledger, self._clock.now, self._bell.set), self._beside)
+
+    def _concerns(self) -> Concerns:
+        condition = self._condition
+        return Concerns(condition.refusal, condition.store, condition.stale)
 
     async def _live(self, tasks: asyncio.TaskGroup) -> None:
         """Start the side tasks, wait for the word to stop, and end everything in order.
@@ -128,7 +137,7 @@ class Daemon:
             self._bell.clear()
             trouble = await self._trouble_of_round()
             await self._store.after_round(trouble)
-            self._condition.store = self._store.trouble
+            self._condition.store, self._condition.stale = self._store.trouble, self._stale.stale
             self._life.round_ended(well=trouble is None and not self._store.trouble and not self._stale.stale)
             # A store that takes nothing is waited out: a restart would not mend it.
             if not systemd.alive(self._status_if_changed()):
@@ -191,6 +200,7 @@ class Daemon:
         except LedgerError:
             await self._web.use(self._loaded.settings.web)
             raise
+        await self._ledger.note_page(self._web.address)
         self._loaded = loaded
         log.info("the configuration was read again: %d line(s), %d channel(s)", *self._counts())
 
@@ -202,6 +212,7 @@ class Daemon:
             try:
                 await self._ledger.outbox.expire(now, settings.delivery.retry.give_up_after)
                 await self._ledger.messages.prune(now - settings.store.keep)
+                await self._ledger.history.prune(now - DAY)
             except LedgerError:
                 log.debug("the chores are left for the next time")  # The ledger keeps the trouble for the next round.
 
@@ -216,7 +227,7 @@ class Daemon:
         channels = {name: Channel(name, url) for name, url in urls.items()}
         self._poller.use(settings, client)
         self._deliverer.use(settings, channels)
-        self._store.use(channels, settings.delivery.timeout)
+        self._store.use(channels, languages.voices(settings, self._zone), settings.delivery.timeout)
         self._stale.use(settings)
         self._life.use(ping.get_secret_value() if (ping := settings.heartbeat.url) is not None else None)
         self._condition.watch(lines, (view.standing for view in views))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import tzinfo
 
-from vmwatch import decide, wording
+from vmwatch import decide, languages
 from vmwatch.channels import Channel
 from vmwatch.errors import LedgerError
 from vmwatch.heartbeat import Clock
@@ -19,6 +19,8 @@ from vmwatch.ledger import Ledger
 from vmwatch.models import SECOND, ChannelStanding, ChannelState, Delivery, Duration, Receipt, Settlement
 from vmwatch.settings import Settings
 from vmwatch.tally import Tally
+from vmwatch.voice import Voice
+from vmwatch.wording import Text
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +52,14 @@ class Deliverer:
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
         self._said: dict[str, str] = {}
+        self._failed: dict[tuple[str, str], str] = {}
+        self._voices: dict[str, Voice] = {}
 
     def use(self, settings: Settings, channels: Mapping[str, Channel]) -> None:
         """Send through these channels from the next delivery on."""
         self._channels = channels
+        # A channel that is gone may have a delivery under way, which is to be no less discreet than it was.
+        self._voices |= languages.voices(settings, self._zone)
         self._policy = settings.delivery
         self._everyone = settings.recipients()
 
@@ -104,8 +110,7 @@ class Deliverer:
 
     async def _deliver(self, delivery: Delivery, channel: Channel) -> bool:
         followed = self._clock.followed
-        text = wording.text(delivery.alert, self._zone, delivery.maybe_repeat)
-        receipt = await channel.send(text, self._policy.timeout)
+        receipt = await channel.send(self._words(delivery), self._policy.timeout)
         self._tally.delivered(channel.name, receipt.outcome)
         settlement = await self._settle(delivery, receipt, followed)
         _tell(settlement)
@@ -113,6 +118,16 @@ class Deliverer:
         if settlement.alerts:
             self._ring()
         return settlement.sent_at is not None
+
+    def _words(self, delivery: Delivery) -> Text:
+        said = self._voices[delivery.channel].says(delivery.alert, delivery.maybe_repeat)
+        about = (delivery.channel, delivery.alert.kind)
+        if said.failed:
+            level = logging.DEBUG if self._failed.get(about) == said.failed else logging.WARNING
+            text = "channel %s: the template for %s failed, so the built-in words are sent: it %s"
+            log.log(level, text, *about, said.failed, extra={"channel": delivery.channel})
+        self._failed[about] = said.failed
+        return said.text
 
     async def _settle(self, claimed: Delivery, receipt: Receipt, followed: Duration) -> Settlement:
         """Note what became of an attempt; it is kept until the ledger takes it, for it can't be asked again."""

@@ -101,6 +101,14 @@ class Kind(StrEnum):
         return self.value.partition(".")[0]
 
 
+class Privacy(StrEnum):
+    """How much a channel's alerts show of who called: everything, a part of the number, or nothing."""
+
+    FULL = "full"
+    MASKED = "masked"
+    MINIMAL = "minimal"
+
+
 class DeliveryState(StrEnum):
     PENDING = "pending"
     SENT = "sent"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -19,10 +20,11 @@ from pydantic import (
     PlainSerializer,
     SecretStr,
     ValidationInfo,
+    create_model,
     model_validator,
 )
 
-from vmwatch.models import DAY, HOUR, MINUTE, SECOND, Duration, Kind, Recipient
+from vmwatch.models import DAY, HOUR, MINUTE, SECOND, Duration, Kind, Privacy, Recipient
 
 _UNITS = {"ms": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
@@ -352,14 +354,48 @@ class Web(_Table):
         return address(self.listen)
 
 
+class Alerts(_Table):
+    language: str = "en"
+    timezone: str | None = None
+    """A name such as `Europe/Copenhagen`; None: the machine's own."""
+
+
 class LifeSign(_Table):
     url: Annotated[SecretStr | None, AfterValidator(_ping_url), _HIDDEN] = None
     """None: nobody is pinged."""
 
 
+class Template(_Table):
+    """What is said in place of the built-in words, in Jinja2's language; None: those."""
+
+    title: str | None = None
+    body: str | None = None
+
+
+def _templates(kinds: Sequence[str]) -> type[_Table]:
+    """A table with a template for each kind, those with a dot in a table of their group: `templates.voicemail.new`."""
+    fields: dict[str, Any] = {kind: (Template, Template()) for kind in kinds if kind and "." not in kind}
+    for group in dict.fromkeys(kind.partition(".")[0] for kind in kinds if "." in kind):
+        inner = _templates([kind.partition(".")[2] for kind in kinds if kind.startswith(f"{group}.")])
+        fields[group] = (inner, inner())
+    return create_model("Templates", __base__=_Table, **fields)
+
+
+Templates = _templates([kind.value for kind in Kind])
+
+
 class Channel(_Table):
     url: Annotated[SecretStr, AfterValidator(_not_empty), _HIDDEN]
     events: tuple[Annotated[str, BeforeValidator(_event)], ...] = ("voicemail", "line", "channel")
+    language: str | None = None
+    """None: alerts.language."""
+    timezone: str | None = None
+    """None: alerts.timezone."""
+    privacy: Privacy = Privacy.FULL
+    templates: Templates = Templates()  # type: ignore[valid-type]
+
+    def template(self, kind: Kind) -> Template:
+        return reduce(getattr, kind.value.split("."), self.templates)
 
 
 class Line(_Table):
@@ -382,9 +418,16 @@ class Settings(_Table):
     delivery: DeliveryPolicy = DeliveryPolicy()
     store: Store = Store()
     web: Web = Web()
+    alerts: Alerts = Alerts()
     heartbeat: LifeSign = LifeSign()
     channels: dict[Name, Channel] = {}
     lines: dict[Name, Line] = {}
+
+    def language_of(self, channel: str) -> str:
+        return self.channels[channel].language or self.alerts.language
+
+    def timezone_of(self, channel: str) -> str | None:
+        return self.channels[channel].timezone or self.alerts.timezone
 
     def label_of(self, name: str) -> str:
         return self.lines[name].label or name

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from datetime import tzinfo
 
-from vmwatch import wording
 from vmwatch.channels import Channel
 from vmwatch.errors import LedgerError
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
 from vmwatch.models import MINUTE, SECOND, Alert, Duration, Instant, Kind, Outcome
+from vmwatch.voice import Voice
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +31,10 @@ Whatever could not be written is tried again more often than this.
 class StoreTrouble:
     """Told how each round ended. Every attempt to tell people is a task of `tasks`, whose owner ends them."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, tasks: asyncio.TaskGroup, zone: tzinfo) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, tasks: asyncio.TaskGroup) -> None:
         self._ledger = ledger
         self._clock = clock
         self._tasks = tasks
-        self._zone = zone
         self._telling: set[asyncio.Task[None]] = set()
         self._latest: LedgerError | None = None
         self._latest_at: Instant = 0
@@ -48,9 +46,10 @@ class StoreTrouble:
         """A sentence, or nothing when all is well."""
         return str(self._latest or "")
 
-    def use(self, channels: Mapping[str, Channel], timeout: Duration) -> None:
-        """Tell it through these channels, with so many ms for each."""
+    def use(self, channels: Mapping[str, Channel], voices: Mapping[str, Voice], timeout: Duration) -> None:
+        """Tell it through these channels, each in its voice, with so many ms for each."""
         self._channels = channels
+        self._voices = voices
         self._timeout = timeout
 
     async def after_round(self, error: LedgerError | None) -> None:
@@ -99,7 +98,7 @@ class StoreTrouble:
             task.add_done_callback(self._telling.discard)
 
     async def _send(self, channel: Channel, alert: Alert) -> None:
-        receipt = await channel.send(wording.text(alert, self._zone), self._timeout)
+        receipt = await channel.send(self._voices[channel.name].says(alert).text, self._timeout)
         level = logging.INFO if receipt.outcome is Outcome.SENT else logging.ERROR
         detail = f" ({receipt.detail})" if receipt.detail else ""
         text = "channel %s: %s %s%s"

@@ -17,6 +17,7 @@ INTERRUPTED = 130
 _MODULES = {
     "running": ("run", "demo", "simulate"),
     "looking": ("status", "messages", "outbox"),
+    "previewing": ("preview",),
     "installing": ("systemd-unit",),
     "supervising": ("reload", "tell-failure"),
     "acting": ("check", "poll", "pause", "resume", "test"),

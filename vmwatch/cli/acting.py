@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tzlocal import get_localzone
 
-from vmwatch import config, decide, shapes
+from vmwatch import config, shapes, wishes
 from vmwatch.adopt import adopt
 from vmwatch.cli import desk, tables
 from vmwatch.cli.asking import Answers, ask
 from vmwatch.cli.parser import Options
 from vmwatch.errors import UsageError
 from vmwatch.ledger import Ledger, Owed
-from vmwatch.models import FOREVER, Alert, DeliveryState, Instant, Kind, Standing
+from vmwatch.models import FOREVER, DeliveryState, Instant, Standing
 from vmwatch.settings import duration
 
 
@@ -56,17 +55,17 @@ async def poll(options: Options) -> int:
 
 
 async def pause(options: Options) -> int:
-    now = desk.now()
-    until = now + _span(options.span) if options.span else FOREVER
-    standing = await _change(options, lambda line: decide.paused(line, until, now))
+    until = desk.now() + _span(options.span) if options.span else FOREVER
+    async with desk.store(options.config) as ledger:
+        standing = await wishes.pause(ledger, options.line, until, desk.now)
     when = f"until {tables.clock(until, get_localzone())}" if options.span else "until `vmwatch resume`"
     _show_change(options, standing, f"{standing.name}: paused {when}")
     return 0
 
 
 async def resume(options: Options) -> int:
-    now = desk.now()
-    standing = await _change(options, lambda line: decide.resumed(line, now))
+    async with desk.store(options.config) as ledger:
+        standing = await wishes.resume(ledger, options.line, desk.now)
     _show_change(options, standing, f"{standing.name}: goes on, with a poll now")
     return 0
 
@@ -78,7 +77,7 @@ async def test(options: Options) -> int:
     loaded = desk.load(options.config)
     names = _channels(loaded, options.channels)
     async with whole_store(loaded) as ledger:
-        alert_id = await ledger.outbox.owe(Alert(Kind.TEST, names), desk.now())
+        alert_id = await wishes.test(ledger, names, desk.now)
         owed = await send_test(ledger, loaded, alert_id, names)
     _show_test(options, owed)
     return int(any(delivery.state is not DeliveryState.SENT for delivery in owed))
@@ -107,16 +106,6 @@ def _span(text: str) -> int:
         return duration(text)
     except ValueError as error:
         raise UsageError(f"--for: {error}") from None
-
-
-async def _change(options: Options, decided: Callable[[Standing], Standing]) -> Standing:
-    """Decide anew until nobody else changed the line in between."""
-    async with desk.store(options.config) as ledger:
-        while True:
-            after = decided(await desk.find_line(ledger, options.line))
-            if await ledger.lines.change(after):
-                return decide.shown(after, await ledger.lines.operator(), desk.now())
-            await asyncio.sleep(0)
 
 
 def _show_change(options: Options, standing: Standing, sentence: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from tzlocal import get_localzone
 
-from vmwatch import config, decide, shapes, wording
+from vmwatch import config, shapes, wishes, wording
 from vmwatch.attempt import Attempts
 from vmwatch.channels import Channel, prepare
 from vmwatch.cli import desk, tables
@@ -70,7 +70,7 @@ class Answers:
 
 async def ask(ledger: Ledger, loaded: config.Loaded, wanted: Sequence[str], *, deliver: bool) -> Answers:
     """Poll the wanted lines (all, if none is named) now, as far as the safety of their PINs allows it."""
-    chosen = [await desk.find_line(ledger, name) for name in wanted] or list(await ledger.lines.standings())
+    chosen = [await wishes.find_line(ledger, name) for name in wanted] or list(await ledger.lines.standings())
     refused = await _wish(ledger, chosen, named=bool(wanted))
     numbers = frozenset(line.number for line in chosen if line.number not in refused)
     by_daemon = (await ledger.daemon()).running
@@ -84,25 +84,14 @@ async def ask(ledger: Ledger, loaded: config.Loaded, wanted: Sequence[str], *, d
 
 async def _wish(ledger: Ledger, chosen: Sequence[Standing], *, named: bool) -> dict[str, Reason]:
     """Write down that a person waits for these lines; returns why some must not be polled now, by number."""
-    refused: dict[str, Reason] = {}
-    for line in chosen:
-        while True:
-            standing = await ledger.lines.standing(line.number) or line
-            obstacle = await _obstacle(ledger, standing, named=named)
-            if obstacle is not None:
-                refused[line.number] = obstacle
-                break
-            if await ledger.lines.change(decide.asked(standing, desk.now())):
-                break
-    return refused
 
+    def objection(standing: Standing, now: Instant) -> Reason | None:
+        backing_off = standing.state in shapes.IN_TROUBLE and (standing.next_poll_at or now) > now
+        # Cron asks for all lines, every minute: that is no reason to shorten a back-off. A person names the line.
+        return standing.reason if backing_off and not named else None
 
-async def _obstacle(ledger: Ledger, standing: Standing, *, named: bool) -> Reason | None:
-    now = desk.now()
-    obstacle = decide.obstacle(standing, await ledger.lines.operator(), now)
-    backing_off = standing.state in shapes.IN_TROUBLE and (standing.next_poll_at or now) > now
-    # Cron asks for all lines, every minute: that is no reason to shorten a back-off. A person names the line.
-    return obstacle or (standing.reason if backing_off and not named else None)
+    asked = [(line.number, await wishes.poll(ledger, line, desk.now, objection)) for line in chosen]
+    return {number: obstacle for number, obstacle in asked if obstacle is not None}
 
 
 async def _poll(ledger: Ledger, loaded: config.Loaded, numbers: frozenset[str], *, deliver: bool) -> None:

@@ -14,9 +14,8 @@ from typing import Any
 from rich.console import Console
 
 from vmwatch import config, logs
-from vmwatch.errors import UsageError
 from vmwatch.ledger import Ledger
-from vmwatch.models import Instant, Standing
+from vmwatch.models import Instant
 
 _WHOLE_LINES = 1000
 """Columns of what is no terminal: more than any table needs."""
@@ -55,16 +54,6 @@ async def store(named: str | None) -> AsyncIterator[Ledger]:
         yield ledger
     finally:
         await ledger.close()
-
-
-async def find_line(ledger: Ledger, wanted: str) -> Standing:
-    """The line of that name or number. Raises UsageError, which names those there are."""
-    standings = await ledger.lines.standings()
-    for standing in standings:
-        if wanted in (standing.name, standing.number):
-            return standing
-    names = ", ".join(standing.name for standing in standings) or "none: start `vmwatch run` once"
-    raise UsageError(f"{wanted}: there is no such line; the lines are {names}")
 
 
 def now() -> Instant:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tzlocal import get_localzone
 
-from vmwatch import shapes
+from vmwatch import shapes, wishes
 from vmwatch.cli import desk, tables
 from vmwatch.cli.parser import Options
 from vmwatch.errors import UsageError
@@ -32,7 +32,7 @@ async def status(options: Options) -> int:
 
 async def messages(options: Options) -> int:
     async with desk.store(options.config) as ledger:
-        number = (await desk.find_line(ledger, options.line)).number if options.line else None
+        number = (await wishes.find_line(ledger, options.line)).number if options.line else None
         views = await ledger.messages.listing(number, new_only=options.new, most=options.limit)
     if options.json:
         desk.print_json([shapes.message(view) for view in views])
@@ -63,7 +63,7 @@ async def _act(ledger: Ledger, options: Options) -> int:
     if options.act == "drop" and not ids:
         raise UsageError("outbox drop: name the deliveries to give up, by their ids in `vmwatch outbox`")
     if options.act == "retry":
-        done = await ledger.outbox.retry(ids or await ledger.outbox.dead(), desk.now())
+        done = await wishes.retry(ledger, ids, desk.now)
     else:
         done = await ledger.outbox.drop(ids, desk.now())
     refused = [id_ for id_ in ids if id_ not in done]

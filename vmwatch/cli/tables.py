@@ -53,7 +53,8 @@ def daemon(view: DaemonView, now: Instant) -> str:
     if not view.running:
         return "[yellow]No daemon runs on this store.[/] Start one: vmwatch run"
     since = f" for {span(now - view.since)}" if view.since is not None else ""
-    return f"The daemon (vmwatch {view.version}) runs{since}."
+    page = f" Its page: {view.page}" if view.page else ""
+    return f"The daemon (vmwatch {view.version}) runs{since}.{page}"
 
 
 def lines(standings: Iterable[Standing], now: Instant) -> Table:

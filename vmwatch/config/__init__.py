@@ -130,11 +130,21 @@ def redacted(loaded: Loaded) -> dict[str, Any]:
     settings = loaded.settings
     full: dict[str, Any] = settings.model_dump(mode="json")
     full["store"]["url"] = loaded.store_shown
+    for name, channel in full["channels"].items():
+        channel["language"] = settings.language_of(name)
+        channel["timezone"] = settings.timezone_of(name)
+        channel["templates"] = _written(channel["templates"])
     for name, line in full["lines"].items():
         line["label"] = settings.label_of(name)
         line["channels"] = [recipient.name for recipient in settings.recipients_of(name)]
         line["interval"] = line["interval"] or full["polling"]["interval"]
     return full
+
+
+def _written(table: dict[str, Any]) -> dict[str, Any]:
+    """A table without what nobody wrote."""
+    inner = {key: _written(value) if isinstance(value, dict) else value for key, value in table.items()}
+    return {key: value for key, value in inner.items() if value not in (None, {})}
 
 
 def _secrets(settings: Settings) -> Iterator[str]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import reduce
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from vmwatch import languages, voice
 from vmwatch.config import shape
 from vmwatch.config.gather import Gathered
 from vmwatch.config.objections import Key, Objection, did_you_mean, dotted
 from vmwatch.errors import ConfigError
-from vmwatch.models import SECOND, Duration
+from vmwatch.models import SECOND, Duration, Kind
 from vmwatch.settings import Settings, spelled
 
 BRISK: Duration = 15 * SECOND
@@ -91,6 +93,35 @@ def crosswise(gathered: Gathered, object_to_url: ObjectToUrl) -> Iterator[Object
     yield from _shared_numbers(gathered)
     yield from _absent_channels(gathered)
     yield from _bad_urls(gathered, object_to_url)
+    yield from _bad_voices(gathered)
+
+
+def _bad_voices(gathered: Gathered) -> Iterator[Objection]:
+    """A language without a file, a time zone that nobody knows, a template that can't be filled in."""
+    channels = gathered.tree.get("channels", {})
+    yield from _bad_places(gathered, ("alerts",), gathered.tree.get("alerts", {}))
+    for name, channel in channels.items():
+        yield from _bad_places(gathered, ("channels", name), channel)
+        for kind in Kind:
+            yield from _bad_templates(gathered, ("channels", name, "templates", *kind.value.split(".")), kind)
+
+
+def _bad_places(gathered: Gathered, at: Key, table: Mapping[str, Any]) -> Iterator[Objection]:
+    language, timezone = table.get("language"), table.get("timezone")
+    if isinstance(language, str) and language not in languages.names():
+        yield gathered.objection((*at, "language"), f"must be one of {', '.join(languages.names())}")
+    if isinstance(timezone, str) and languages.zone(timezone) is None:
+        words = 'is not a time zone that this machine knows; they are called like "Europe/Copenhagen"'
+        yield gathered.objection((*at, "timezone"), words)
+
+
+def _bad_templates(gathered: Gathered, at: Key, kind: Kind) -> Iterator[Objection]:
+    table: Any = reduce(lambda tree, part: tree.get(part, {}), at, gathered.tree)
+    for part in ("title", "body"):
+        source = table.get(part)
+        against = voice.objection(kind, part, source) if isinstance(source, str) else None
+        if against is not None:
+            yield gathered.objection((*at, part), against)
 
 
 def _nothing_there(gathered: Gathered) -> Iterator[Objection]:

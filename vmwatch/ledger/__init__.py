@@ -1,6 +1,7 @@
 """The ledger: what vmwatch knows and owes, on disk. Real in every test.
 
-`lines` has the schedule, the claims and what polls came to; `outbox` the deliveries; `messages` what was seen.
+`lines` has the schedule, the claims and what polls came to; `outbox` the deliveries; `messages` what was seen;
+`history` how the lines stood during the last day.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from vmwatch.ledger import lines as _lines
 from vmwatch.ledger import outbox as _outbox
 from vmwatch.ledger.clock import shift
 from vmwatch.ledger.engine import Engine, Transaction
+from vmwatch.ledger.history import Entry, History, Overall, Past, enter_standstill
 from vmwatch.ledger.lines import Lines, QuietNote
-from vmwatch.ledger.messages import Messages, MessageView
+from vmwatch.ledger.messages import Messages, MessageView, Told
 from vmwatch.ledger.migrations import migrate
 from vmwatch.ledger.outbox import ChannelView, Outbox, Owed
 from vmwatch.ledger.sqlite import SqliteEngine, lock_is_held
@@ -30,7 +32,20 @@ from vmwatch.settings import is_shared
 if TYPE_CHECKING:
     from vmwatch.ledger.postgres import PostgresEngine
 
-__all__ = ["ChannelView", "DaemonView", "Ledger", "MessageView", "Owed", "QuietNote", "daemon_runs", "path_of"]
+__all__ = [
+    "ChannelView",
+    "DaemonView",
+    "Entry",
+    "Ledger",
+    "MessageView",
+    "Overall",
+    "Owed",
+    "Past",
+    "QuietNote",
+    "Told",
+    "daemon_runs",
+    "path_of",
+]
 
 _SQLITE = "sqlite:///"
 
@@ -45,10 +60,13 @@ _LIVING = """
 /*+ id {} (SELECT application_name FROM pg_stat_activity
            WHERE datname = current_database() AND application_name IS NOT NULL) */
 """
-_DAEMON = f"SELECT id, version, started_at FROM daemon /*+ WHERE */ {_LIVING.format('IN')} ORDER BY started_at DESC"
+_DAEMON = (
+    f"SELECT id, version, started_at, page FROM daemon /*+ WHERE */ {_LIVING.format('IN')} ORDER BY started_at DESC"
+)
 _NO_DAEMON = f"DELETE FROM daemon /*+ WHERE */ {_LIVING.format('NOT IN')}"
 _OTHERS = f"SELECT id FROM daemon WHERE id <> :me /*+ AND */ {_LIVING.format('IN')}"
 _KEEP_DAEMON = "INSERT INTO daemon (id, version, started_at) VALUES (:id, :version, :now)"
+_KEEP_PAGE = "UPDATE daemon SET page = :page WHERE id = :me"
 _LATEST = """
 SELECT MAX(instant) FROM (
     SELECT MAX(last_poll_at) AS instant FROM line UNION ALL SELECT MAX(started_at) FROM daemon
@@ -61,6 +79,8 @@ class DaemonView:
     running: bool
     version: str | None = None
     since: Instant | None = None
+    page: str | None = None
+    """Its address, if it has one."""
     stale: frozenset[str] = frozenset()
     """The numbers of lines that it does not read, though nothing is wrong with them."""
 
@@ -74,6 +94,7 @@ class Ledger:
         self.lines = Lines(engine, me)
         self.outbox = Outbox(engine, me)
         self.messages = Messages(engine)
+        self.history = History(engine)
 
     @classmethod
     async def open(cls, url: str, *, create: bool, role: str = "verb") -> Ledger:
@@ -132,7 +153,16 @@ class Ledger:
                 await _lines.drop_dead_claims(transaction)
                 await _outbox.drop_dead_claims(transaction)
             await transaction.run(_NO_DAEMON)
+            await enter_standstill(transaction, now)
             await transaction.run(_KEEP_DAEMON, id=self._me, version=version, now=now)
+
+        await self._engine.write(work)
+
+    async def note_page(self, address: str | None) -> None:
+        """Tell the verbs where this daemon's page is."""
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.run(_KEEP_PAGE, page=address, me=self._me)
 
         await self._engine.write(work)
 
@@ -142,8 +172,8 @@ class Ledger:
         rows = await self._engine.read(_DAEMON)
         if not rows:
             return DaemonView(running=True)
-        _, version, since = rows[0]
-        return DaemonView(True, version, since, await self._stale([row[0] for row in rows]))
+        _, version, since, page = rows[0]
+        return DaemonView(True, version, since, page, await self._stale([row[0] for row in rows]))
 
     async def _stale(self, living: Collection[str]) -> frozenset[str]:
         """What a daemon that is gone found to be stale says nothing of those that live."""
@@ -194,7 +224,7 @@ class Ledger:
         async def work(transaction: Transaction) -> None:
             await transaction.alone()
             stored = {standing.number: standing for standing in await _lines.stored(transaction)}
-            await _lines.configure(transaction, merge(stored))
+            await _lines.configure(transaction, merge(stored), now)
             await _outbox.configure(transaction, channels, now, renamed)
 
         await self._engine.write(work)

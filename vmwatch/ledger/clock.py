@@ -26,10 +26,13 @@ _ALERTS = """
 UPDATE alert SET created_at = created_at + :by
 WHERE id IN (SELECT alert_id FROM delivery WHERE state = 'pending')
 """
+# What is shown beside the present keeps its distance to it.
+_HISTORY = "UPDATE history SET at = at + :by WHERE at > :after"
 
 
 async def shift(transaction: Transaction, by: Duration, after: Instant) -> None:
-    """Move every instant that something waits for; what has happened keeps the time that it was given then.
+    """Move every instant that something waits for; what has happened keeps the time that it was given then, but for
+    the history of the last day, which nobody reads apart from the present.
 
     Left alone are lines, pauses and blocks whose latest entry is not later than `after`: they go by the clock as
     it is now. Only `last_poll_at` moves too: it tells the next start how far the clock had come (`Ledger.latest`),
@@ -39,3 +42,4 @@ async def shift(transaction: Transaction, by: Duration, after: Instant) -> None:
     await transaction.run(_OPERATOR, by=by, after=after)
     await transaction.run(_DELIVERIES, by=by)
     await transaction.run(_ALERTS, by=by)
+    await transaction.run(_HISTORY, by=by, after=after)

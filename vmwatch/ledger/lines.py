@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vmwatch.ledger.alerts import DROPPED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
+from vmwatch.ledger.history import enter, enter_block
 from vmwatch.ledger.rows import LINE, OPERATOR, REMEMBERED, VOICEMAIL, assigned, cells, listed, value
 from vmwatch.models import Claim, Decision, Instant, OperatorStanding, Remembered, Standing, Voicemail
 
@@ -153,19 +154,27 @@ class Lines:
 
         async def work(transaction: Transaction) -> None:
             await _change(transaction, decision.after)
+            if decision.before.state is not decision.after.state:
+                await enter(transaction, decision.after, now)
             if decision.operator is not None:
                 await _block(transaction, decision.operator)
+                await enter_block(transaction, decision.operator, now)
             await _keep_messages(transaction, decision, now)
             for alert in decision.alerts:
                 await owe(transaction, alert, now)
 
         return await self._unless_superseded(work)
 
-    async def change(self, after: Standing) -> bool:
-        """Keep a line's new standing; False if the row was changed since `after` was derived from it."""
+    async def change(self, after: Standing, now: Instant | None = None) -> bool:
+        """Keep a line's new standing; False if the row was changed since `after` was derived from it.
+
+        `now` is given where it may be shown in another state from then on.
+        """
 
         async def work(transaction: Transaction) -> None:
             await _change(transaction, after)
+            if now is not None:
+                await enter(transaction, after, now)
 
         return await self._unless_superseded(work)
 
@@ -177,15 +186,17 @@ class Lines:
         return True
 
 
-async def configure(transaction: Transaction, standings: Mapping[str, Standing]) -> None:
+async def configure(transaction: Transaction, standings: Mapping[str, Standing], now: Instant) -> None:
     """Keep the lines as configured now, by number; every other line is kept but no longer polled."""
     known = {standing.number: standing for standing in await stored(transaction)}
     for number, standing in standings.items():
         before = known.get(number)
         if before is None:
             await transaction.run(_INSERT, **cells(standing))
+            await enter(transaction, standing, now)
         elif before != standing:
             await _change(transaction, standing)
+            await enter(transaction, standing, now)
     gone = [{"number": number} for number, line in known.items() if line.configured and number not in standings]
     await transaction.many(_FORGET, gone)
 

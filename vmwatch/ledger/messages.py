@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vmwatch.ledger.engine import Engine, Transaction
+from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import VOICEMAIL, listed, value
-from vmwatch.models import Instant, Voicemail
+from vmwatch.models import DeliveryState, Instant, Voicemail
 
-_LISTING = f"""
-SELECT {listed(VOICEMAIL, "m.")}, l.name, m.first_seen_at, m.left_new_at
+_SEEN = f"""
+SELECT {listed(VOICEMAIL, "m.")}, l.name, m.first_seen_at, m.left_new_at, m.alert_id
 FROM message m JOIN line l ON l.number = m.number
+"""
+_LISTING = f"""
+{_SEEN}
 WHERE (CAST(:number AS TEXT) IS NULL OR m.number = :number) AND (:new_only = 0 OR m.left_new_at IS NULL)
 ORDER BY COALESCE(m.received_at, m.first_seen_at) DESC, m.id DESC LIMIT :most
+"""
+_ONE = f"{_SEEN} WHERE m.id = :id ORDER BY m.first_seen_at DESC LIMIT 1"
+
+_TOLD = """
+SELECT alert_id, channel, state, sent_at, last_error FROM delivery WHERE alert_id IN (
+    SELECT alert_id FROM message ORDER BY COALESCE(received_at, first_seen_at) DESC, id DESC LIMIT :most
+) ORDER BY channel
 """
 
 # What is still in the box is never forgotten: it would be announced again.
@@ -38,6 +48,22 @@ class MessageView:
     line: str
     first_seen_at: Instant
     left_new_at: Instant | None
+    alert_id: int | None = None
+    """The alert that announces it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of a message's alert on one channel."""
+
+    channel: str
+    state: DeliveryState
+    sent_at: Instant | None
+    last_error: str | None
+
+
+def _view(row: Row) -> MessageView:
+    return MessageView(value(Voicemail, row[:-4]), *row[-4:])
 
 
 class Messages:
@@ -47,7 +73,19 @@ class Messages:
     async def listing(self, number: str | None, *, new_only: bool, most: int) -> tuple[MessageView, ...]:
         """Messages seen, the latest first."""
         rows = await self._engine.read(_LISTING, number=number, new_only=int(new_only), most=most)
-        return tuple(MessageView(value(Voicemail, row[:-3]), *row[-3:]) for row in rows)
+        return tuple(map(_view, rows))
+
+    async def find(self, id_: str) -> MessageView | None:
+        """The message of that id, the latest if several mailboxes have one."""
+        rows = await self._engine.read(_ONE, id=id_)
+        return _view(rows[0]) if rows else None
+
+    async def told(self, most: int) -> dict[int, tuple[Told, ...]]:
+        """Which channels got the alerts of the latest messages, by alert."""
+        found: dict[int, list[Told]] = {}
+        for alert, channel, state, sent_at, error in await self._engine.read(_TOLD, most=most):
+            found.setdefault(alert, []).append(Told(channel, DeliveryState(state), sent_at, error))
+        return {alert: tuple(told) for alert, told in found.items()}
 
     async def prune(self, before: Instant) -> int:
         """Forget what left the box, and alerts that were made, before an instant; returns how many messages."""

@@ -133,9 +133,26 @@ _FIRST = (
     "CREATE INDEX delivery_due ON delivery (state, channel, next_attempt_at)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+# The page shows the last day of each line. What a line was before this is not known, only how it stands.
+_PAGE = (
+    """
+    CREATE TABLE history (
+        id {serial},
+        number TEXT NOT NULL,              -- the line's; empty: of all lines at once
+        at BIGINT NOT NULL,                -- since when; later than now: when a pause will end
+        state TEXT NOT NULL                -- the line's state; of all lines: running, stopped, blocked
+    )
+    """,
+    "CREATE INDEX history_of_line ON history (number, at)",
+    "CREATE INDEX message_seen ON message (first_seen_at)",
+    "INSERT INTO history (number, at, state) SELECT number, since, state FROM line",
+    # Where the daemon's page is, for `vmwatch status`; NULL: nowhere.
+    "ALTER TABLE daemon ADD COLUMN page TEXT",
+)
 
-NUMBERED = ("alert", "delivery")
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _PAGE)
+
+NUMBERED = ("alert", "delivery", "history")
 """Tables whose rows the database numbers by itself."""
 _KEYS = {
     "meta": "key",
@@ -145,6 +162,7 @@ _KEYS = {
     "message": "number, id",
     "channel": "name",
     "delivery": "id",
+    "history": "id",
 }
 _COLUMN = re.compile(r"^\s+([a-z_]+) (?:TEXT|INTEGER|BIGINT|\{serial\})", re.MULTILINE)
 

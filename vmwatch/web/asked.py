@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+
+async def _no_body() -> bytes:
+    return b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,25 @@ class Request:
     """Every Authorization header."""
     accept: str = ""
     has_body: bool = False
+    cookie: str = ""
+    origin: str = ""
+    site: str = ""
+    """What the browser says of where the request comes from (Sec-Fetch-Site)."""
+    languages: str = ""
+    """Accept-Language."""
+    content_type: str = ""
+    known_tag: str = ""
+    """If-None-Match."""
+    body: Callable[[], Awaitable[bytes]] = _no_body
+    """Reads a form's few bytes. Raises BodyError."""
+
+
+class BodyError(Exception):
+    """A body that is too long, too slow or broken."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +51,8 @@ class Answer:
     content_type: str
     body: bytes
     headers: Sequence[tuple[str, str]] = ()
+    stream: Callable[[], AsyncGenerator[bytes, None]] | None = None
+    """What goes on after the body, for as long as somebody reads it."""
 
 
 def as_json(shape: Any, status: int = 200) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 
 from vmwatch import __version__, shapes
 from vmwatch.errors import LedgerError
@@ -16,6 +17,7 @@ from vmwatch.web import exposition
 from vmwatch.web.asked import Answer, as_json
 from vmwatch.web.openapi import document
 from vmwatch.web.query import NotThereError, Wanted
+from vmwatch.web.sight import Concerns
 
 STILL: Duration = 30 * SECOND
 """Rounds come once a second, and wait five seconds at most for another process that holds the store."""
@@ -34,6 +36,9 @@ class Facts:
     clock: Clock
     tally: Tally
     trouble: Callable[[], LedgerError | None]
+    concerns: Callable[[], Concerns] = Concerns
+    zone: tzinfo = UTC
+    """In which people read times."""
 
     def by_path(self) -> Mapping[str, Tell]:
         return {

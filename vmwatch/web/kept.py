@@ -13,12 +13,13 @@ T = TypeVar("T")
 
 
 class Kept(Generic[T]):
-    def __init__(self) -> None:
+    def __init__(self, fresh_s: float = FRESH_S) -> None:
+        self._fresh_s = fresh_s
         self._one_at_a_time = asyncio.Lock()
         self._kept: dict[Hashable, tuple[float, T]] = {}
 
     async def get(self, key: Hashable, make: Callable[[], Awaitable[T]]) -> T:
-        """What `make` makes, or made within the last half second under the same key."""
+        """What `make` makes, or made a moment ago under the same key."""
         found = self._fresh(key) or await self._next(key, make)
         return found[1]
 
@@ -36,6 +37,6 @@ class Kept(Generic[T]):
         return made, answer
 
     def _fresh(self, key: Hashable) -> tuple[float, T] | None:
-        oldest = time.monotonic() - FRESH_S
+        oldest = time.monotonic() - self._fresh_s
         self._kept = {key: kept for key, kept in self._kept.items() if kept[0] >= oldest}
         return self._kept.get(key)

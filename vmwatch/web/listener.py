@@ -1,4 +1,7 @@
-"""The HTTP server: one request a connection, a bounded number of connections, each for a bounded time."""
+"""The HTTP server: one request a connection, a bounded number of connections, each for a bounded time.
+
+Live pages have a room of their own: they last, and take nobody else's place.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,16 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from vmwatch.web.asked import Answer, Request
+from vmwatch.web.asked import Answer, BodyError, Request
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +31,13 @@ def _is_ours(record: logging.LogRecord) -> bool:
 log.addFilter(_is_ours)
 
 MOST_CONNECTIONS = 256
+MOST_STREAMS = 256
+MOST_UNREAD = 64 << 10
+"""Bytes that are kept for a live page that does not read them, and as many again by the system."""
+SLOW_S = 5.0
+"""How long a live page may leave more than that unread."""
+LONGEST_BODY = 4096
+BODY_S = 5.0
 LONGEST_S = 10.0
 """How long a connection may last: a request takes milliseconds, and who is slower than that is not waited for."""
 LOOK_S = 1.0
@@ -35,10 +47,11 @@ ENDING_S = 0.5
 LONGEST_TARGET = 2000
 """Characters of a path with its query."""
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+_POLICY = "Content-Security-Policy"
 _ALONE = "frame-ancestors 'none'"
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": f"default-src 'none'; base-uri 'none'; form-action 'none'; {_ALONE}",
+    _POLICY: f"default-src 'none'; base-uri 'none'; form-action 'none'; {_ALONE}",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "Server": "vmwatch",
@@ -67,7 +80,7 @@ class Listener:
 
     def __init__(self, tell: Tell, beside: Beside | None) -> None:
         self._tell = tell
-        self._headers = _HEADERS if beside is None else _framed(beside.origins)
+        self._beside = beside
         self._server = web.Server(
             self._answer,
             logger=log,
@@ -75,7 +88,9 @@ class Listener:
             handler_cancellation=True,
             lingering_time=LINGER_S,
             max_line_size=LONGEST_TARGET,
+            auto_decompress=False,
         )
+        self._streaming: set[Any] = set()
 
     @classmethod
     async def open(cls, host: str, port: int, tell: Tell, beside: Beside | None = None) -> Self:
@@ -85,7 +100,7 @@ class Listener:
         listener._listening = await loop.create_server(listener._connection, **where, backlog=MOST_CONNECTIONS)
         listener._sweeping = asyncio.create_task(listener._sweep(), name="drop slow connections")
         listener.port = listener._listening.sockets[0].getsockname()[1]
-        log.info("answering on http://%s:%d", f"[{host}]" if ":" in host else host, listener.port)
+        log.info("answering on http://%s:%d: open it in a browser", f"[{host}]" if ":" in host else host, listener.port)
         return listener
 
     async def close(self) -> None:
@@ -94,31 +109,72 @@ class Listener:
         await self._server.shutdown(ENDING_S)
 
     def _connection(self) -> asyncio.Protocol:
-        return self._server() if len(self._server.connections) < MOST_CONNECTIONS else _Full()
+        short = len(self._server.connections) - len(self._streaming)
+        return self._server() if short < MOST_CONNECTIONS else _Full()
 
     async def _sweep(self) -> None:
         since: dict[Any, float] = {}
         while True:
             await asyncio.sleep(LOOK_S)
             now = time.monotonic()
-            since = {connection: since.get(connection, now) for connection in self._server.connections}
+            short = set(self._server.connections) - self._streaming
+            since = {connection: since.get(connection, now) for connection in short}
             for connection, opened in since.items():
                 if now - opened > LONGEST_S and connection.transport is not None:
                     connection.transport.abort()
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         answer = await self._tell(_asked(request))
-        headers = {**self._headers, "Content-Type": answer.content_type, **dict(answer.headers)}
+        headers = self._headers(answer)
+        if answer.stream is not None and request.method == "GET":
+            return await self._go_on(request, answer.stream, headers)
         response = web.Response(status=answer.status, body=answer.body, headers=headers)
         response.force_close()
         return response
 
+    def _headers(self, answer: Answer) -> dict[str, str]:
+        headers = {**_HEADERS, "Content-Type": answer.content_type, **dict(answer.headers)}
+        return headers if self._beside is None else _framed(headers, self._beside.origins)
 
-def _framed(origins: Sequence[str]) -> Mapping[str, str]:
+    async def _go_on(
+        self, request: web.BaseRequest, stream: Callable[[], AsyncGenerator[bytes, None]], headers: dict[str, str]
+    ) -> web.StreamResponse:
+        """Write what comes, to somebody who reads it."""
+        if len(self._streaming) >= MOST_STREAMS or request.transport is None:
+            response: web.StreamResponse = web.Response(status=503, headers={**_HEADERS, "Retry-After": "30"})
+            response.force_close()
+            return response
+        response = web.StreamResponse(headers=headers)
+        response.force_close()
+        self._streaming.add(request.protocol)
+        _bound(request.transport)
+        try:
+            await response.prepare(request)
+            await self._write(response, stream())
+        except TimeoutError:
+            request.transport.abort()
+        finally:
+            self._streaming.discard(request.protocol)
+        return response
+
+    async def _write(self, response: web.StreamResponse, frames: AsyncGenerator[bytes, None]) -> None:
+        async with aclosing(frames):
+            async for frame in frames:
+                async with asyncio.timeout(SLOW_S):
+                    await response.write(frame)
+
+
+def _bound(transport: asyncio.Transport) -> None:
+    transport.set_write_buffer_limits(high=MOST_UNREAD)
+    with suppress(OSError, AttributeError):
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST_UNREAD)
+
+
+def _framed(headers: Mapping[str, str], origins: Sequence[str]) -> dict[str, str]:
     """The headers that let these sites, and no others, show the page in a frame."""
-    policy = _HEADERS["Content-Security-Policy"].replace(_ALONE, f"frame-ancestors {' '.join(origins)}")
-    rest = {name: value for name, value in _HEADERS.items() if name != "X-Frame-Options"}
-    return rest | {"Content-Security-Policy": policy}
+    policy = headers[_POLICY].replace(_ALONE, f"frame-ancestors {' '.join(origins)}")
+    rest = {name: value for name, value in headers.items() if name != "X-Frame-Options"}
+    return rest | {_POLICY: policy}
 
 
 class _Full(asyncio.Protocol):
@@ -138,4 +194,27 @@ def _asked(request: web.BaseRequest) -> Request:
         authorizations=request.headers.getall("Authorization", []),
         accept=request.headers.get("Accept", ""),
         has_body=request.can_read_body,
+        cookie=request.headers.get("Cookie", ""),
+        origin=request.headers.get("Origin", ""),
+        site=request.headers.get("Sec-Fetch-Site", ""),
+        languages=request.headers.get("Accept-Language", ""),
+        content_type=request.headers.get("Content-Type", ""),
+        known_tag=request.headers.get("If-None-Match", ""),
+        body=partial(_body, request),
     )
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    """Raises BodyError."""
+    found = b""
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.content.iter_any():
+                found += chunk
+                if len(found) > LONGEST_BODY:
+                    raise BodyError(413, f"a form has at most {LONGEST_BODY} bytes")
+    except TimeoutError:
+        raise BodyError(408, "the form did not come in time") from None
+    except (HttpProcessingError, web.RequestPayloadError):
+        raise BodyError(400, "the form is broken") from None
+    return found

@@ -12,15 +12,18 @@ from typing import Self
 from vmwatch import settings
 from vmwatch.errors import ConfigError, LedgerError, ListenError, UsageError, VmwatchError
 from vmwatch.ledger import Ledger
-from vmwatch.web.asked import Answer, Request, refused
+from vmwatch.web.acts import Hands
+from vmwatch.web.asked import Answer, BodyError, Request
 from vmwatch.web.door import refusal
 from vmwatch.web.facts import HEALTH, Facts
 from vmwatch.web.kept import Kept
 from vmwatch.web.listener import Beside, Listener
+from vmwatch.web.page import SHOWN, Page
 from vmwatch.web.query import NotThereError, Wanted, wanted
 
 log = logging.getLogger(__name__)
 
+_ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - it is what a person may have written
 Tell = Callable[[Wanted], Awaitable[Answer]]
 
 
@@ -29,13 +32,16 @@ class Web:
 
     _stack: AsyncExitStack
 
-    def __init__(self, facts: Facts, beside: Beside | None = None) -> None:
+    def __init__(self, facts: Facts, hands: Hands | None = None, beside: Beside | None = None) -> None:
+        """Without `hands` the page has no buttons."""
         self._facts = facts
+        self._hands = hands
         self._beside = beside
         self._settings = settings.Web(listen="")
         self._listener: Listener | None = None
         self._tell: Mapping[str, Tell] = {}
         self._kept: Kept[Answer] = Kept()
+        self._page: Page | None = None
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
@@ -50,9 +56,21 @@ class Web:
         """Where it is listened, if it is."""
         return self._listener.port if self._listener else None
 
+    @property
+    def address(self) -> str | None:
+        """What a person on this machine opens in a browser."""
+        if self._listener is None:
+            return None
+        host = self._settings.address[0]
+        if host in _ANYWHERE:
+            host = self._settings.hosts[0] if self._settings.hosts else "127.0.0.1"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._listener.port}"
+
     async def use(self, wanted: settings.Web) -> None:
         """Answer as these settings say. Raises ListenError, ConfigError, LedgerError; all stays as it was then."""
         before, self._settings = self._settings, wanted
+        if self._page is not None and wanted != before:
+            self._page.end_streams()
         if self._listener is not None and wanted.listen == before.listen:
             return
         await self._close()  # first: the new address may hold the old one, as 0.0.0.0 does
@@ -87,25 +105,38 @@ class Web:
         if not self._tell:
             ledger = await Ledger.look(self._facts.url)
             self._stack.push_async_callback(ledger.close)
+            self._page = Page(self._facts, ledger, self._hands, lambda: self._settings)
             self._tell = {path: partial(tell, ledger) for path, tell in self._facts.by_path().items()}
 
     async def _close(self) -> None:
         listener, self._listener = self._listener, None
+        if self._page is not None:
+            self._page.end_streams()
         if listener is not None:
             await listener.close()
 
     async def _answer(self, request: Request) -> Answer:
-        against = refusal(request, self._settings, self._tell)
+        page = self._page
+        assert page is not None, "there is one before anything is listened on"  # noqa: S101
+        is_known = request.path in page.open_paths or request.path == "/login" or page.is_known(request)
+        paths = (*self._tell, *SHOWN, *sorted(page.open_paths))
+        against = refusal(request, self._settings, paths, page.forms, is_known=is_known)
+        if against is not None and against.status == 401 and (request.path == "/" or "text/html" in request.accept):
+            return page.login_form(request)
         if against is not None:
             return against
         try:
+            if request.path not in self._tell:
+                return await page.answer(request)
             return await self._told(request.path, wanted(request))
         except NotThereError as error:
-            return refused(404, str(error))
+            return page.refusal(request, 404, str(error))
         except UsageError as error:
-            return refused(400, str(error))
+            return page.refusal(request, 400, str(error))
+        except BodyError as error:
+            return page.refusal(request, error.status, str(error))
         except LedgerError as error:
-            return refused(503, str(error))
+            return page.refusal(request, 503, str(error))
 
     async def _told(self, path: str, options: Wanted) -> Answer:
         if path == HEALTH:  # which no look-up of others, however slow, makes wait

@@ -1,0 +1,63 @@
+"""What the page shows, as it is read from the ledger: values only, so that two sights can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from vmwatch import shapes
+from vmwatch.heartbeat import Clock
+from vmwatch.ledger import ChannelView, DaemonView, Ledger, MessageView, Owed, Past, Told
+from vmwatch.models import DAY, DeliveryState, Instant, Standing
+from vmwatch.web.picture import edge
+
+MESSAGES = 25
+DELIVERIES = 25
+_LOOKED_THROUGH = 200
+"""Deliveries among which dead ones are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concerns:
+    """What the daemon knows of itself and no table holds. Sentences, or nothing where all is well."""
+
+    refusal: str = ""
+    """Why the configuration in the file is not the one that vmwatch goes by."""
+    store: str = ""
+    stale: tuple[str, ...] = ()
+    """Names of lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    daemon: DaemonView
+    lines: tuple[Standing, ...]
+    """Those that need somebody first."""
+    channels: tuple[ChannelView, ...]
+    messages: tuple[MessageView, ...]
+    told: Mapping[int, tuple[Told, ...]]
+    """Which channels got an alert, by its number."""
+    dead: tuple[Owed, ...]
+    past: Past
+    concerns: Concerns
+    until: Instant
+    """Where the pictures end."""
+
+
+async def see(ledger: Ledger, clock: Clock, concerns: Callable[[], Concerns]) -> Sight:
+    """Raises LedgerError."""
+    now = clock.now()
+    until = edge(now)
+    lines = await shapes.lines_shown(ledger, now)
+    owed = await ledger.outbox.listing(everything=False, most=_LOOKED_THROUGH)
+    return Sight(
+        daemon=await ledger.daemon(),
+        lines=tuple(sorted(lines, key=lambda line: (line.state not in shapes.IN_TROUBLE, line.label.lower()))),
+        channels=await ledger.outbox.channels(),
+        messages=await ledger.messages.listing(None, new_only=False, most=MESSAGES),
+        told=await ledger.messages.told(MESSAGES),
+        dead=tuple(one for one in owed if one.state is DeliveryState.DEAD)[:DELIVERIES],
+        past=await ledger.history.since(until - DAY, now),
+        concerns=concerns(),
+        until=until,
+    )
