@@ -68,7 +68,7 @@ class Drawing:
         """A template on its own."""
         t = self._texts(language)
         return self._environment.get_template(template).render(
-            _=t.gettext, ngettext=t.ngettext, language=language, **values
+            _=t.gettext, ngettext=t.ngettext, pgettext=t.pgettext, language=language, **values
         )
 
     def parts(self, sight: Sight, view: View) -> Parts:

@@ -34,11 +34,6 @@
     place.innerHTML = html;
     place.querySelectorAll("time.relative").forEach(relative);
     if (held) (twin(place, held) || document.getElementById(place.closest("section") ? "live" : "needs")).focus();
-    if (place.tagName === "TR" || id === "messages") {
-      place.classList.remove("fresh");
-      void place.offsetWidth;
-      place.classList.add("fresh");
-    }
   }
 
   function follow() {
