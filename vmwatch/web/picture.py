@@ -68,7 +68,7 @@ def picture(
     begin = end - DAY
     spans = [span for span in _spans(own, everyone, end) if span[2] > begin]
     bars = tuple(_bar(stretch, max(since, begin) - begin, until - begin) for stretch, since, until in spans)
-    arrived = [at for at in came if begin < at <= end]
+    arrived = [at for at in came if begin <= at < end]
     lasted = {
         stretch: sum(until - max(since, begin) for one, since, until in spans if one is stretch) for stretch in Stretch
     }
