@@ -322,6 +322,8 @@ async def test_the_demo_can_be_read_by_everyone_and_used_without_script(
     async with demo(tmp_path) as url:
         for path in ("", "phone"):
             async with visiting(browser, url + path, color_scheme=scheme, viewport=NARROW) as visit:
+                if not path:
+                    await expect(visit.page.frame_locator("iframe >> nth=1").locator("#state")).to_have_text("live")
                 assert await visit.axe() == []
                 await visit.page.screenshot(path=tmp_path / f"demo-{path}-{scheme}.png", full_page=True)
                 assert not await visit.is_wider_than_its_window()
