@@ -98,7 +98,7 @@ class LivePage:
 
 @asynccontextmanager
 async def live_page(port: int | None, target: str = "/events", **headers: str) -> AsyncIterator[LivePage]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4 << 20)
     try:
         # Of an older HTTP, so that the events come as they are.
         lines = [f"GET {target} HTTP/1.0", "Host: 127.0.0.1", *(f"{name}: {value}" for name, value in headers.items())]

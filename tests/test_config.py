@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC
 from pathlib import Path
 
 import apprise
@@ -16,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmwatch import config
+from vmwatch import config, languages
 from vmwatch.config import Loaded, shape
 from vmwatch.errors import ConfigError
-from vmwatch.models import DAY, HOUR, MINUTE, SECOND
+from vmwatch.models import DAY, HOUR, MINUTE, SECOND, Alert, Kind
 from vmwatch.redaction import Redaction
 from vmwatch.settings import LONGEST, Settings, duration, spelled
 
@@ -440,6 +441,63 @@ def test_a_duration_is_read_as_it_is_shown(span: int) -> None:
 )  # fmt: skip
 def test_durations(written: object, read: int) -> None:
     assert duration(written) == read
+
+
+# How alerts are said.
+
+VOICES = f"""{GOOD}
+language = "da"
+privacy = "masked"
+[channels.phone.templates.voicemail.new]
+title = "{{{{ caller }}}}"
+[channels.phone.templates.test]
+body = "Hello"
+[channels.mail]
+url = "mailto://hidden"
+timezone = "America/New_York"
+[alerts]
+timezone = "Europe/Copenhagen"
+"""
+
+
+def test_each_channel_has_its_own_voice_and_else_the_common_one(tmp_path: Path) -> None:
+    shown = config.redacted(loaded(tmp_path, VOICES))
+    assert shown["alerts"] == {"language": "en", "timezone": "Europe/Copenhagen"}
+    voices = [
+        {key: channel[key] for key in ("language", "timezone", "privacy", "templates")}
+        for channel in shown["channels"].values()
+    ]
+    assert voices == [
+        {
+            "language": "da",
+            "timezone": "Europe/Copenhagen",
+            "privacy": "masked",
+            "templates": {"voicemail": {"new": {"title": "{{ caller }}"}}, "test": {"body": "Hello"}},
+        },
+        {"language": "en", "timezone": "America/New_York", "privacy": "full", "templates": {}},
+    ]
+
+
+def test_a_voice_can_come_from_the_environment(tmp_path: Path) -> None:
+    environ = {
+        "VMWATCH_ALERTS__LANGUAGE": "da",
+        "VMWATCH_CHANNELS__PHONE__PRIVACY": "minimal",
+        "VMWATCH_CHANNELS__PHONE__TEMPLATES__VOICEMAIL__NEW__TITLE": "{{ line }}",
+        "VMWATCH_CHANNELS__PHONE__TEMPLATES__TEST__BODY": "Hello",
+    }
+    settings = loaded(tmp_path, GOOD, environ).settings
+    assert settings.language_of("phone") == "da"
+    assert settings.channels["phone"].privacy == "minimal"
+    assert settings.channels["phone"].template(Kind.VOICEMAIL_NEW).title == "{{ line }}"
+    assert settings.channels["phone"].template(Kind.TEST).body == "Hello"
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_kind_can_have_a_template(tmp_path: Path, kind: Kind) -> None:
+    text = f'{GOOD}[channels.phone.templates.{kind.value}]\ntitle = "{{{{ title }}}}!"\n'
+    (voice,) = languages.voices(loaded(tmp_path, text).settings, UTC).values()
+    assert voice.says(Alert(kind, ())).text.title.endswith("!")
+    assert [*voice.templates] == [kind]
 
 
 # The example.

@@ -87,7 +87,61 @@ def in_channel(line: str) -> str:
     return f"{LINE}{CHANNEL}{line}\n"
 
 
+def in_template(kind: str, line: str) -> str:
+    return f"{GOOD}[channels.phone.templates.{kind}]\n{line}\n"
+
+
+ZONE = 'is not a time zone that this machine knows; they are called like "Europe/Copenhagen"'
 REFUSED: list[tuple[str, str, list[str]]] = [
+    # How alerts are said.
+    ("no such language", f'{GOOD}[alerts]\nlanguage = "hidden"\n', ["7: alerts.language: must be one of en, da"]),
+    ("a language's path", in_channel('language = "../da"'), ["6: channels.phone.language: must be one of en, da"]),
+    ("a number for a language", in_channel("language = 1"), ["6: channels.phone.language: must be text, in quotes"]),
+    ("no such time zone", f'{GOOD}[alerts]\ntimezone = "Europe/hidden"\n', [f"7: alerts.timezone: {ZONE}"]),
+    ("a folder of time zones", in_channel('timezone = "Europe"'), [f"6: channels.phone.timezone: {ZONE}"]),
+    ("a path for a time zone", in_channel('timezone = "../etc/hidden"'), [f"6: channels.phone.timezone: {ZONE}"]),
+    ("no time zone at all", in_channel('timezone = ""'), [f"6: channels.phone.timezone: {ZONE}"]),
+    (
+        "no such privacy",
+        in_channel('privacy = "hidden"'),
+        ['6: channels.phone.privacy: must be "full", "masked" or "minimal"'],
+    ),
+    (
+        "a template of an unknown kind",
+        in_template("voicemail.newer", 'title = "x"'),
+        ["6: channels.phone.templates.voicemail.newer: unknown table; did you mean new?"],
+    ),
+    (
+        "a template in a table that is not there",
+        in_template("voicemails.new", 'title = "x"'),
+        ["6: channels.phone.templates.voicemails: unknown table; did you mean voicemail?"],
+    ),
+    (
+        "an unknown part of a template",
+        in_template("voicemail.new", 'titel = "x"'),
+        ["7: channels.phone.templates.voicemail.new.titel: unknown key; did you mean title?"],
+    ),
+    (
+        "a template without its table",
+        in_template("voicemail", 'new = "x"'),
+        ["7: channels.phone.templates.voicemail.new: must be a table"],
+    ),
+    (
+        "a template with an unknown variable, and one that loops",
+        in_template("line.locked", 'title = "{{ lin }}"\nbody = """\n{% for a in range(9) %}{% endfor %}"""'),
+        [
+            "7: channels.phone.templates.line.locked.title: there is no variable lin",
+            "8: channels.phone.templates.line.locked.body: line 1: a loop can only be over voicemails",
+        ],
+    ),
+    (
+        "a template that is none",
+        in_template("test", 'body = "{{ hidden"'),
+        [
+            "7: channels.phone.templates.test.body: is not a template: line 1: unexpected end of template, expected "
+            "'end of print statement'"
+        ],
+    ),
     # What the file is made of.
     ("an empty file", "", [f"1: {NO_CHANNEL}", f"1: {NO_LINE}"]),
     ("no line", CHANNEL, [f"1: {NO_LINE}"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from world import Bench, bench_in, channels_of, instant, number_of, settings_of,
 
 from vmwatch.adopt import adopt
 from vmwatch.models import DAY, HOUR, MINUTE, SECOND, Alert, Kind, Voicemail
-from vmwatch.settings import Settings
+from vmwatch.settings import Channel, Settings
 from vmwatch.simulator import Simulator
 from vmwatch.wording import REPEAT
 
@@ -303,6 +304,68 @@ async def test_a_channel_may_leave_the_configuration_at_any_moment_of_a_round(
         await begun
         await bench.deliverer.idle()
         assert len(other.record) == 1
+
+
+# ---- each channel in its own voice ----
+
+
+def spoken_to(settings: Settings, **channels: dict[str, Any]) -> Settings:
+    """The same channels with more said of each."""
+    given = {name: {"url": channel.url} | channels[name] for name, channel in settings.channels.items()}
+    return settings.model_copy(update={"channels": {name: Channel.model_validate(one) for name, one in given.items()}})
+
+
+async def test_one_alert_is_told_to_each_channel_in_its_own_voice(
+    operator: Simulator, tmp_path: Path, hook: Webhook, other: Webhook
+) -> None:
+    settings = spoken_to(
+        settings_of(operator, {"phone": hook.url, "work": other.url}, alerts={"language": "da", "timezone": "UTC"}),
+        phone={"timezone": "Europe/Copenhagen"},
+        work={"language": "en", "privacy": "masked"},
+    )
+    async with bench_in(tmp_path, settings) as bench:
+        bench.clock.ahead = 0
+        voicemail = Voicemail("1", "+4599778822", "Donald Duck", received_at=1_704_067_200_000)
+        alert = Alert(Kind.VOICEMAIL_NEW, ("phone", "work"), "Home", HOME, voicemails=(voicemail,), count=1)
+        await bench.ledger.outbox.owe(alert, bench.clock.now())
+        await bench.deliver()
+    (danish,), (english,) = hook.record, other.record
+    assert danish.body["title"] == "Ny talebesked fra Donald Duck"
+    assert "Modtaget: man. 1. jan. 2024 kl. 01.00 CET" in danish.body["message"]
+    assert english.body["title"] == "Voicemail from +45 99 •• •• 22"
+    assert "Received: Mon 1 Jan 2024 00:00 UTC" in english.body["message"]
+    assert "Donald" not in str(english.body)
+
+
+async def test_a_template_that_fails_costs_its_wording_and_is_told_once(
+    operator: Simulator, tmp_path: Path, hook: Webhook, caplog: pytest.LogCaptureFixture
+) -> None:
+    template = {"voicemail": {"new": {"title": "{% if line == 'Home' %}{{ voicemails[9] }}{% endif %}fine"}}}
+    settings = spoken_to(settings_of(operator, {"phone": hook.url}), phone={"templates": template})
+    async with bench_in(tmp_path, settings) as bench:
+        for name in ("first", "second"):
+            await owe(bench, "phone", name=name)
+        await bench.deliver()
+        assert await states(bench) == ["sent", "sent"]
+    assert titles(hook.record) == ["Voicemail from first", "Voicemail from second"]
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert told == [
+        "channel phone: the template for voicemail.new failed, so the built-in words are sent: "
+        "it uses a variable that does not exist"
+    ]
+
+
+async def test_a_channel_that_goes_while_its_alert_is_under_way_stays_discreet(
+    operator: Simulator, tmp_path: Path, hook: Webhook, other: Webhook
+) -> None:
+    both = spoken_to(
+        settings_of(operator, {"phone": hook.url, "mail": other.url}), phone={"privacy": "minimal"}, mail={}
+    )
+    async with bench_in(tmp_path, both) as bench:
+        await owe(bench, "phone", "mail")
+        bench.deliverer.use(without(both, "phone"), channels_of(both))
+        await bench.deliver()
+    assert titles(hook.record) == ["A voicemail on Home"]
 
 
 # ---- what polls owe ----

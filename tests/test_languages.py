@@ -29,8 +29,11 @@ LONGEST_SHARE = 1.6
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     """What CONTRIBUTING.md's own command finds."""
-    pot = tmp_path_factory.mktemp("texts") / "messages.pot"
-    command = ["extract", "-F", "pyproject.toml", "-k", "N_", "--no-location", "-o", str(pot), "vmwatch"]
+    return extracted(tmp_path_factory.mktemp("texts") / "messages.pot", ROOT / "vmwatch")
+
+
+def extracted(pot: Path, folder: Path) -> Catalog:
+    command = ["extract", "-F", "pyproject.toml", "-k", "N_", "--no-location", "-o", str(pot), str(folder)]
     pybabel = [sys.executable, "-c", "from babel.messages.frontend import main; main()"]
     subprocess.run([*pybabel, *command], cwd=ROOT, check=True, capture_output=True, timeout=60)
     return read(pot)
@@ -54,6 +57,16 @@ def sides(message: Message) -> Iterator[tuple[str, str]]:
         yield message.id, message.string
     else:
         yield from ((message.id[min(place, 1)], string) for place, string in enumerate(message.string))
+
+
+def test_pages_are_looked_through_as_well_as_modules(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "page.html").write_text(
+        "<p>{{ _('Lines') }}</p>{% trans count=3 %}{{ count }} line{% pluralize %}{{ count }} lines{% endtrans %}"
+    )
+    (tmp_path / "wording.py").write_text('gettext("A text")\nngettext("{count} day", "{count} days", 2)\n')
+    found = {message.id for message in extracted(tmp_path / "messages.pot", tmp_path) if message.id}
+    assert found == {"Lines", ("%(count)s line", "%(count)s lines"), "A text", ("{count} day", "{count} days")}
 
 
 def test_english_and_danish_are_there() -> None:

@@ -236,6 +236,7 @@ def test_an_installed_wheel_prints_them_too_and_has_every_file_of_the_package(tm
     subprocess.run([sys.executable, "-c", build, str(wheels)], cwd=source, check=True, capture_output=True, timeout=60)
     (wheel,) = wheels.iterdir()
     with zipfile.ZipFile(wheel) as archive:
+        assert "vmwatch/locales/da.po" in archive.namelist()
         names = archive.namelist()
         for file in (path for path in SYSTEMD.rglob("*") if path.is_file()):
             assert archive.read(f"vmwatch/units/{file.relative_to(SYSTEMD)}") == file.read_bytes()

@@ -26,7 +26,7 @@ def in_html(body: str, number: str) -> str:
 def _linked(body: str, number: str, link: str) -> str:
     if not is_e164(number):
         return body
-    return re.sub(rf"(?<![\w+]){re.escape(number)}(?!\w)", link, body)
+    return re.sub(rf"(?<![\w+!]){re.escape(number)}(?!\w)", link, body)
 
 
 def in_ntfy_url(url: str, text: Text) -> str:

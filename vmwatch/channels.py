@@ -194,11 +194,12 @@ def _refusal(messages: list[str]) -> Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What Apprise would be handed; `format` is text, markdown or html."""
+    """What Apprise would be handed; `format` is text, markdown or html, `plain` the body without links."""
 
     title: str
     body: str
     format: str
+    plain: str
 
 
 def shown(url: str, text: Text) -> Shown:
@@ -206,8 +207,9 @@ def shown(url: str, text: Text) -> Shown:
     plugin = _build(url)
     if plugin is None:
         raise ValueError(_UNBUILDABLE)
-    said, body_format = callable_back(harmless(text, plugin), plugin)
-    return Shown(said.title, said.body, body_format.value)
+    plain = harmless(text, plugin)
+    said, body_format = callable_back(plain, plugin)
+    return Shown(said.title, said.body, body_format.value, plain.body)
 
 
 def _build(url: str) -> NotifyBase | None:

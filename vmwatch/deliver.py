@@ -110,7 +110,8 @@ class Deliverer:
 
     async def _deliver(self, delivery: Delivery, channel: Channel) -> bool:
         followed = self._clock.followed
-        receipt = await channel.send(self._words(delivery), self._policy.timeout)
+        text = self._words(delivery)
+        receipt = await channel.send(text, self._policy.timeout)
         self._tally.delivered(channel.name, receipt.outcome)
         settlement = await self._settle(delivery, receipt, followed)
         _tell(settlement)

@@ -24,7 +24,7 @@ LONGEST_BODY = 10_000
 """Characters. A text that comes out longer is a template that failed."""
 
 LONGEST_WORDS = 120
-_QUOTED = re.compile(r"'(?![A-Za-z_]\w{0,39}'|\W{1,3}')[^']*'")
+_QUOTED = re.compile(r"'(?![A-Za-z_ ]{1,40}'|\W{1,3}')[^']*'")
 _UNDEFINED = re.compile(r"'([A-Za-z_]\w{0,39})' is undefined")
 _NODES = frozenset(
     {"Template", "Output", "TemplateData", "Name", "Const", "Getattr", "Getitem", "Slice", "Filter", "Test", "If"}
@@ -36,6 +36,8 @@ _FILTERS = frozenset(
 )
 _SAID_AS = {"Call": "call anything", "Mul": "multiply", "Pow": "multiply", "Assign": "set anything", "Mod": "use %"}
 _FAILURES = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
+_UNCOMPILED = (*_FAILURES, SyntaxError, MemoryError)
+"""What Python makes of a template that is nested too deeply depends on its version."""
 
 
 class TemplateRefusedError(Exception):
@@ -80,7 +82,7 @@ def accepted(source: str, longest: int) -> Filling:
         return Filling(_environment().from_string(source), longest)
     except jinja2.TemplateSyntaxError as error:
         raise TemplateRefusedError(f"is not a template: line {error.lineno}: {_said(error.message or '')}") from None
-    except (jinja2.TemplateError, *_FAILURES) as error:
+    except (jinja2.TemplateError, *_UNCOMPILED) as error:
         raise TemplateRefusedError(f"is not a template ({type(error).__name__})") from None
 
 

@@ -79,6 +79,24 @@ GUARDS = {
 """,
         "tests/test_deliver.py::test_stopping_lets_a_send_end_and_leaves_what_hangs_for_the_next_start",
     ),
+    "a channel that hides callers shows no name": Guard(
+        "vmwatch/wording/voicemails.py",
+        "found == voicemail.caller or not style.is_open",
+        "found == voicemail.caller",
+        "tests/test_voice.py::test_nothing_leaks_past_privacy",
+    ),
+    "a template is judged before it runs": Guard(
+        "vmwatch/templates.py",
+        "        _judge(_environment().parse(source))\n",
+        "",
+        "tests/test_voice.py::test_what_a_template_may_not_do_is_refused_before_it_is_done[9]",
+    ),
+    "a template that fails costs its wording alone": Guard(
+        "vmwatch/voice.py",
+        "        except TemplateRefusedError as error:\n            return Said(built_in, str(error))",
+        "        except ZeroDivisionError as error:\n            return Said(built_in, str(error))",
+        "tests/test_deliver.py::test_a_template_that_fails_costs_its_wording_and_is_told_once",
+    ),
     "one lock is held around each transaction": Guard(
         "vmwatch/ledger/sqlite.py",
         "async with self._one_at_a_time, self._committed():",

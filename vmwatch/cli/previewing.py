@@ -101,7 +101,7 @@ def _show(found: Preview) -> None:
     out, voice = desk.out(), found.voice
     manner = (voice.texts.language, str(voice.zone), voice.privacy.value, found.shown.format)
     out.print(f"{found.recipient.name} ({desk.listed(manner)}), {found.kind.value}:", markup=False, style="bold")
-    for text in (found.shown.title, *found.shown.body.splitlines()):
+    for text in (found.shown.title, *found.shown.plain.splitlines()):
         out.print(f"  {text}", markup=False)
     if found.said.failed:
         out.print(f"The template failed, so these are the built-in words: it {found.said.failed}.", markup=False)

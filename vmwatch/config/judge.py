@@ -79,7 +79,7 @@ def _words(key: Key, error: ErrorDetails) -> str:
             return f"must be at least {about['ge']}"
         case "less_than_equal":
             return f"must be at most {about['le']}"
-        case "literal_error":
+        case "literal_error" | "enum":
             return f"must be {about['expected']}".replace("'", '"')
         case "missing" if shape.content_key((*key[:-1], f"{key[-1]}_file")):
             return f"is missing (or give {key[-1]}_file)"

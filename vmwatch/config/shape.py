@@ -30,6 +30,8 @@ def _tables(model: type[BaseModel], at: Key) -> Iterator[tuple[Key, type[BaseMod
 
 _TABLES = dict(_tables(Settings, ()))
 _NAMED = frozenset(key[0] for key in _TABLES if key[1:] == (ANY,))
+_INNER = frozenset(key[2] for key in _TABLES if key[1:2] == (ANY,) and key[2:])
+"""Tables in a line's or a channel's table."""
 
 
 def _general(key: Key) -> Key:
@@ -86,8 +88,12 @@ def split(text: str) -> Key:
     top, _, rest = text.partition("__")
     if top not in _NAMED or "__" not in rest:
         return tuple(text.split("__"))
-    name, _, key = rest.rpartition("__")
-    return top, name, key
+    name, _, last = rest.rpartition("__")
+    for table in _INNER:
+        given, found, inside = name.rpartition(f"__{table}__")
+        if found:
+            return top, given, table, *inside.split("__"), last
+    return top, name, last
 
 
 def nearest(written: str, choices: Iterable[str]) -> str | None:
