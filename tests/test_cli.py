@@ -272,7 +272,7 @@ async def test_the_json_shapes_have_exactly_the_promised_keys(world: World, hook
     assert keys(status.json["daemon"]) == "running since version"
     assert (status.json["daemon"]["running"], status.json["daemon"]["version"]) == (True, __version__)
     assert [keys(process) for process in status.json["processes"]] == ["name version since seen_at polls deliveries"]
-    assert [keys(line) for line in status.json["lines"]] == [LINE_KEYS]
+    assert [keys(line) for line in status.json["lines"]] == [f"{LINE_KEYS} stale"]
     assert [keys(channel) for channel in status.json["channels"]] == [CHANNEL_KEYS]
     assert [keys(message) for message in messages.json] == [MESSAGE_KEYS]
     assert [keys(delivery) for delivery in outbox.json] == [DELIVERY_KEYS]

@@ -67,6 +67,7 @@ async def test_alerts_appear_a_wrong_pin_costs_one_login_and_a_channel_comes_bac
         run.process.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(run.process.wait(), 20) == 0
         shown = run.shown()
+    assert re.search(r"Open http://127\.0\.0\.1:\d+/ to see it", shown)
     assert "Office: waiting → rejected, the operator rejected the PIN" in shown
     assert re.search(r"phone │ .*waiting on Home", shown), "what waited when the line was first read"
     assert "phone │ Office: voicemail is no longer watched" in shown

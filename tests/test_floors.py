@@ -53,10 +53,10 @@ OWNERS = {
     "asyncpg": {"ledger/postgres"},
     "sqlite3": {"ledger/sqlite", "ledger/turns"},
     "apprise": {"channels"},
-    "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener"},
+    "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener", "demo/phone"},
     "babel": {"languages"},
     "jinja2": {"templates", "web/drawing"},
-    "random": {"heartbeat", "simulator/callers", "simulator/exchange", "demo"},
+    "random": {"heartbeat", "simulator/callers", "simulator/exchange", "demo/__init__", "demo/hand"},
 }
 LEFT_OUTSIDE = {"manager", "handler", "helper", "util", "service", "processor", "data", "info", "job", "notification"}
 WORD = re.compile(r"[A-Z]?[a-z]+")

@@ -14,7 +14,8 @@ from receivers import Webhook
 from values import NOW, NUMBER, rejected, trusted
 from world import TurnedClock, settings_of, until
 
-from vmwatch import lifesign, stale
+from vmwatch import lifesign, shapes, stale
+from vmwatch.cli import tables
 from vmwatch.config import Loaded
 from vmwatch.daemon import Daemon
 from vmwatch.ledger import Ledger
@@ -74,6 +75,33 @@ async def test_three_intervals_without_a_reading_are_told_once_to_who_looks_afte
     assert (await told(ledger), watch.stale) == (STALE, ("home",))
     await watch.go_on(900)
     assert await told(ledger) == STALE
+
+
+async def test_status_shows_what_the_daemon_that_lives_found_stale(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/vmwatch.db"
+    daemon = await Ledger.open(url, create=True, role="daemon")
+    try:
+        await daemon.become_daemon("1", NOW)
+        await adopted(daemon, a_line())
+        watch = Watch(daemon)
+        await watch.go_on(220)
+        view = await daemon.daemon()
+        assert view.stale == {NUMBER}
+        lines = await shapes.lines_shown(daemon, NOW)
+        assert [line["stale"] for line in shapes.status(view, lines, ())["lines"]] == [True]
+        assert [one for one in tables.remarks(lines, view.stale) if "not read for three intervals" in one]
+        watch.tally.quiet(NUMBER, NOW + HOUR)
+        await watch.go_on(20)
+        assert (await daemon.daemon()).stale == frozenset()
+        await daemon.note_stale([NUMBER])
+    finally:
+        await daemon.close()
+    next_one = await Ledger.open(url, create=False, role="daemon")
+    try:
+        await next_one.become_daemon("1", NOW)
+        assert (await next_one.daemon()).stale == frozenset(), "what one that is gone found says nothing"
+    finally:
+        await next_one.close()
 
 
 async def test_a_reading_ends_it_also_one_that_the_ledger_has_not_heard_of_yet(ledger: Ledger) -> None:
@@ -157,6 +185,7 @@ async def test_the_dead_man_s_switch_hears_of_a_stale_line_and_the_daemon_tells_
             await forget_to_poll(ledger)
             await until(lambda: "/uuid/fail" in {request.path for request in switch.record})
             await until(lambda: any("does not read voicemail" in str(request.body) for request in hook.record))
+            assert (await ledger.daemon()).stale == {NUMBER}
         finally:
             await ledger.close()
             daemon.stop()

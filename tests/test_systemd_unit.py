@@ -226,7 +226,7 @@ def test_an_installation_in_a_home_directory_is_warned_of() -> None:
     assert "203/EXEC" not in vmwatch("systemd-unit", "lan-only.conf").stderr
 
 
-def test_an_installed_wheel_prints_them_too(tmp_path: Path) -> None:
+def test_an_installed_wheel_prints_them_too_and_has_every_file_of_the_package(tmp_path: Path) -> None:
     """What `pip install .` leaves of the repository: no top-level folder systemd/."""
     ignored = shutil.ignore_patterns(".git", ".venv", "*.egg-info", "__pycache__", ".*_cache", "build", "tests")
     source, wheels = tmp_path / "source", tmp_path / "wheels"
@@ -241,3 +241,5 @@ def test_an_installed_wheel_prints_them_too(tmp_path: Path) -> None:
         for file in (path for path in SYSTEMD.rglob("*") if path.is_file()):
             assert archive.read(f"vmwatch/units/{file.relative_to(SYSTEMD)}") == file.read_bytes()
     assert not [name for name in names if name.startswith("systemd/")]
+    of_the_package = (path for path in (ROOT / "vmwatch").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    assert {str(path.relative_to(ROOT)) for path in of_the_package} <= set(names)

@@ -24,7 +24,7 @@ from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
 from vmwatch.models import SECOND
 from vmwatch.tally import Tally
-from vmwatch.web import Facts, Web, listener
+from vmwatch.web import Beside, Facts, Web, listener
 from vmwatch.web.asked import Request
 from vmwatch.web.door import refusal
 
@@ -238,13 +238,40 @@ async def test_what_is_no_proper_request_is_refused(site: Site, raw: bytes, capl
         ("/api/outbox?limit=%D9%A1", "limit: must be a whole number from 1 to 1000"),
         (f"/api/outbox?limit={'9' * 500}", "limit: must be a whole number from 1 to 1000"),
         ("/api/messages?new=perhaps", "new: must be 1 or 0"),
-        ("/api/messages?line=nobody", "line: there is no such line; /api/status has their names"),
-        ("/api/messages?line=", "line: there is no such line; /api/status has their names"),
     ],
 )
 async def test_wrong_options_are_refused_in_a_sentence(site: Site, target: str, sentence: str) -> None:
     refused = await site.ask(target)
     assert (refused.status, refused.json) == (400, {"error": sentence})
+
+
+@pytest.mark.parametrize("name", ["nobody", ""])
+async def test_a_line_that_is_not_there_is_not_found(site: Site, name: str) -> None:
+    found = await site.ask(f"/api/messages?line={name}")
+    assert (found.status, found.json) == (404, {"error": "line: there is no such line; /api/status has their names"})
+
+
+async def test_only_the_demo_s_own_window_may_frame_it_and_only_at_the_address_that_it_brought(
+    site: Site, store: Path
+) -> None:
+    alone = await site.ask("/")
+    assert "frame-ancestors 'none'" in alone.headers["content-security-policy"]
+    assert alone.headers["x-frame-options"] == "DENY"
+    bound = socket.create_server(("127.0.0.1", 0))
+    port, origins = bound.getsockname()[1], ("http://127.0.0.1:1", "http://localhost:1")
+    facts = Facts(f"sqlite:///{store}", Clock(), Tally(), lambda: None)
+    async with Web(facts, beside=Beside(origins, bound)) as framed:
+        await framed.use(ANYWHERE)
+        assert framed.port == port
+        for target in ("/", "/api/status", "/nothing-here"):
+            reply = await ask(port, target)
+            policy = reply.headers["content-security-policy"]
+            assert policy.endswith("; frame-ancestors http://127.0.0.1:1 http://localhost:1")
+            assert (
+                policy.replace(" http://127.0.0.1:1 http://localhost:1", " 'none'")
+                == ((await site.ask(target)).headers["content-security-policy"])
+            )
+            assert "x-frame-options" not in reply.headers
 
 
 async def test_a_refusal_changes_nothing(site: Site, store: Path) -> None:

@@ -28,7 +28,7 @@ from vmwatch.store_trouble import StoreTrouble
 from vmwatch.tally import Tally
 from vmwatch.tasks import group
 from vmwatch.telecomx import Telecomx
-from vmwatch.web import Concerns, Facts, Hands, Web
+from vmwatch.web import Beside, Concerns, Facts, Hands, Web
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +51,13 @@ class Daemon:
         zone: tzinfo,
         observe: Observer = lambda _: None,
         clock: Clock | None = None,
+        beside: Beside | None = None,
     ) -> None:
         self._loaded = loaded
         self._load = load
         self._zone = zone
         self._observe_too = observe
+        self._beside = beside
         self._clock = clock or Clock()
         self._bell = asyncio.Event()
         self._stop = asyncio.Event()
@@ -99,10 +101,14 @@ class Daemon:
     def stop(self) -> None:
         self._stop.set()
 
+    def reload(self) -> None:
+        """Have the configuration read again, as SIGHUP does."""
+        self._reload.set()
+
     def _window(self) -> Web:
         url, trouble = self._loaded.store_url, lambda: self._ledger.trouble
         facts = Facts(url, self._clock, self._tally, trouble, self._concerns, self._zone)
-        return Web(facts, Hands(self._ledger, self._clock.now, self._bell.set))
+        return Web(facts, Hands(self._ledger, self._clock.now, self._bell.set), self._beside)
 
     def _concerns(self) -> Concerns:
         condition = self._condition

@@ -61,7 +61,8 @@ async def seen(ledger: Ledger, now: Instant) -> Seen:
 
 def is_troubled(seen: Seen) -> bool:
     failing = any(view.standing.state is ChannelState.FAILING for view in seen.channels)
-    return failing or bool(seen.disagreements) or any(line.state in IN_TROUBLE for line in seen.lines)
+    amiss = bool(seen.disagreements or seen.daemon.stale)
+    return failing or amiss or any(line.state in IN_TROUBLE for line in seen.lines)
 
 
 def status(seen: Seen) -> Shape:
@@ -70,7 +71,7 @@ def status(seen: Seen) -> Shape:
         "daemon": {"running": daemon.running, "since": iso(daemon.since), "version": daemon.version},
         "processes": [process(view) for view in seen.processes],
         "disagreements": list(seen.disagreements),
-        "lines": [line(standing) for standing in seen.lines],
+        "lines": [line(standing) | {"stale": standing.number in daemon.stale} for standing in seen.lines],
         "channels": [channel(view) for view in seen.channels],
     }
 

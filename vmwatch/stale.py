@@ -82,6 +82,7 @@ class Staleness:
 
     async def _tell(self, stale: Mapping[str, Standing], well: Mapping[str, Standing]) -> None:
         """Each once when it begins, and once when the line is read again; a line in trouble has alerts of its own."""
+        before = frozenset(self._stale)
         for number, line in stale.items():
             if number not in self._stale:
                 log.error("%s: was not read for %d intervals, though nothing is wrong with it", line.name, INTERVALS)
@@ -92,6 +93,8 @@ class Staleness:
             if number in well:
                 await self._owe(line, Kind.LINE_RECOVERED, None)
             del self._stale[number]
+        if before != frozenset(self._stale):
+            await self._ledger.processes.note_stale(self._stale)
 
     async def _owe(self, line: Standing, kind: Kind, since: Instant | None) -> None:
         """To those who want to know how vmwatch does, whichever lines they want to hear of."""

@@ -22,7 +22,7 @@ async def status(options: Options) -> int:
         out = desk.out()
         for part in tables.status(seen, now):
             out.print(part)
-        for sentence in (*tables.remarks(seen.lines), *tables.disagreements(seen.disagreements)):
+        for sentence in (*tables.remarks(seen.lines, seen.daemon.stale), *tables.disagreements(seen.disagreements)):
             out.print(sentence, markup=False)
     return int(shapes.is_troubled(seen))
 

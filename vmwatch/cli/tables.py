@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, tzinfo
 
 from rich import box
@@ -102,9 +102,11 @@ def why(standing: Standing) -> str:
     return wording.REASONS[standing.reason] + detail
 
 
-def remarks(standings: Iterable[Standing]) -> Iterable[str]:
+def remarks(standings: Iterable[Standing], stale: Collection[str] = ()) -> Iterable[str]:
     """What the table does not say: why a line is not well, what is odd about it, and what a person can do."""
     for standing in standings:
+        if standing.number in stale:
+            yield f"{standing.name}: {_STALE}"
         if standing.state is not LineState.OK or standing.detail:
             yield f"{standing.name}: {why(standing)}{advice(standing)}"
 
@@ -115,6 +117,10 @@ def advice(standing: Standing) -> str:
     return f". {words}: vmwatch resume {standing.name}" if words else ""
 
 
+_STALE = (
+    "not read for three intervals, though nothing is wrong with it: this is vmwatch's own fault. Start it again, "
+    "as with: systemctl restart vmwatch"
+)
 _ADVICE = {
     LineState.REJECTED: "Correct its PIN in the configuration, or allow one more try",
     LineState.LOCKED: "Once the operator has unlocked it, go on at once",

@@ -27,6 +27,7 @@ from vmwatch.ledger.history import Entry, History, Overall, Past, enter_standsti
 from vmwatch.ledger.lines import Choose, Lines, QuietNote
 from vmwatch.ledger.messages import Messages, MessageView, Told
 from vmwatch.ledger.migrations import migrate
+from vmwatch.ledger.notes import KEEP_NOTE, NOTE, RELOAD
 from vmwatch.ledger.outbox import ChannelView, Outbox, Owed
 from vmwatch.ledger.processes import Carried, DaemonView, Processes, ProcessView
 from vmwatch.ledger.sqlite import SqliteEngine, lock_is_held
@@ -63,10 +64,6 @@ Others: TypeAlias = tuple[tuple[str, Setup], ...]
 
 _SALT = "SELECT value FROM meta WHERE key = 'salt'"
 _KEEP_SALT = "INSERT INTO meta (key, value) VALUES ('salt', :salt)"
-_RELOAD = "SELECT value FROM meta WHERE key = 'reload'"
-_KEEP_RELOAD = """
-INSERT INTO meta (key, value) VALUES ('reload', :value) ON CONFLICT (key) DO UPDATE SET value = :value
-"""
 _TIME = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
 _LATEST = """
 SELECT MAX(instant) FROM (
@@ -174,15 +171,15 @@ class Ledger:
 
         async def work(transaction: Transaction) -> None:
             await transaction.alone()
-            rows = await transaction.all(_RELOAD)
+            rows = await transaction.all(NOTE, key=RELOAD)
             noted = {"count": (json.loads(rows[0][0])["count"] if rows else 0) + 1, "refusal": refusal}
-            await transaction.run(_KEEP_RELOAD, value=json.dumps(noted))
+            await transaction.run(KEEP_NOTE, key=RELOAD, value=json.dumps(noted))
 
         await self._engine.write(work)
 
     async def last_reload(self) -> tuple[int, str]:
         """How many reloads there were, and why the last one was refused, if it was."""
-        rows = await self._engine.read(_RELOAD)
+        rows = await self._engine.read(NOTE, key=RELOAD)
         if not rows:
             return 0, ""
         noted = json.loads(rows[0][0])

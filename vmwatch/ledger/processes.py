@@ -6,12 +6,14 @@ which of several live. Of SQLite's one daemon the lock tells.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from vmwatch.decide.setup import Setup, disagreements, setup_from
 from vmwatch.ledger.engine import Engine, Transaction
+from vmwatch.ledger.notes import KEEP_NOTE, NOTE, STALE
 from vmwatch.models import MINUTE, SECOND, Duration, Instant
 
 EVERY: Duration = 15 * SECOND
@@ -26,7 +28,7 @@ _LIVING = """
            WHERE datname = current_database() AND application_name IS NOT NULL) */
 """
 _IN = _LIVING.format("IN")
-_DAEMON = f"SELECT version, started_at, page FROM daemon /*+ WHERE */ {_IN} ORDER BY started_at DESC"
+_DAEMON = f"SELECT id, version, started_at, page FROM daemon /*+ WHERE */ {_IN} ORDER BY started_at DESC"
 _PROCESSES = f"""
 SELECT id, digest, COALESCE(name, id), version, started_at, seen_at, COALESCE(polls, 0), COALESCE(deliveries, 0)
 FROM daemon /*+ WHERE */ {_IN} ORDER BY started_at, id
@@ -65,6 +67,8 @@ class DaemonView:
     since: Instant | None = None
     page: str | None = None
     """Its address, if it has one."""
+    stale: frozenset[str] = frozenset()
+    """The numbers of lines that no daemon reads, though nothing is wrong with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,25 @@ class Processes:
         if not await self._engine.daemon_runs():
             return DaemonView(running=False)
         rows = await self._engine.read(_DAEMON)
-        return DaemonView(True, *rows[0]) if rows else DaemonView(running=True)
+        if not rows:
+            return DaemonView(running=True)
+        _, version, since, page = rows[0]
+        return DaemonView(True, version, since, page, await self._stale([row[0] for row in rows]))
+
+    async def _stale(self, living: Collection[str]) -> frozenset[str]:
+        """What a daemon that is gone found to be stale says nothing of those that live."""
+        rows = await self._engine.read(NOTE, key=STALE)
+        noted = json.loads(rows[0][0]) if rows else {"daemon": ""}
+        return frozenset(noted["lines"]) if noted["daemon"] in living else frozenset()
+
+    async def note_stale(self, numbers: Iterable[str]) -> None:
+        """Write down which lines this daemon does not read, though nothing is wrong with them."""
+        value = json.dumps({"daemon": self._me, "lines": sorted(numbers)})
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.run(KEEP_NOTE, key=STALE, value=value)
+
+        await self._engine.write(work)
 
     async def living(self, now: Instant) -> tuple[ProcessView, ...]:
         """Every daemon that lives, the longest running first."""

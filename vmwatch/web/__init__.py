@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from vmwatch.web.acts import Hands
 from vmwatch.web.facts import Facts
+from vmwatch.web.listener import Beside
 from vmwatch.web.sight import Concerns
 from vmwatch.web.site import Web
 
-__all__ = ["Concerns", "Facts", "Hands", "Web"]
+__all__ = ["Beside", "Concerns", "Facts", "Hands", "Web"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
 from vmwatch import __version__, shapes
-from vmwatch.errors import LedgerError, UsageError
+from vmwatch.errors import LedgerError
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
 from vmwatch.models import SECOND, Duration, LineState, Standing
@@ -16,7 +16,7 @@ from vmwatch.tally import Tally
 from vmwatch.web import exposition
 from vmwatch.web.asked import Answer, as_json
 from vmwatch.web.openapi import document
-from vmwatch.web.query import Wanted
+from vmwatch.web.query import NotThereError, Wanted
 from vmwatch.web.sight import Concerns
 
 STILL: Duration = 30 * SECOND
@@ -107,8 +107,8 @@ def _unread(lines: tuple[Standing, ...]) -> str | None:
 
 
 async def _number(ledger: Ledger, wanted: str) -> str:
-    """The number of the line of that name or number. Raises UsageError."""
+    """The number of the line of that name or number. Raises NotThereError."""
     for standing in await ledger.lines.standings():
         if wanted in (standing.name, standing.number):
             return standing.number
-    raise UsageError("line: there is no such line; /api/status has their names")
+    raise NotThereError("line: there is no such line; /api/status has their names")

@@ -9,8 +9,9 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
@@ -46,9 +47,11 @@ ENDING_S = 0.5
 LONGEST_TARGET = 2000
 """Characters of a path with its query."""
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+_POLICY = "Content-Security-Policy"
+_ALONE = "frame-ancestors 'none'"
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    _POLICY: f"default-src 'none'; base-uri 'none'; form-action 'none'; {_ALONE}",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "Server": "vmwatch",
@@ -59,6 +62,15 @@ _HEADERS = {
 Tell = Callable[[Request], Awaitable[Answer]]
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A window of our own that shows the page in a frame: the demo's. Nobody can have one by configuration."""
+
+    origins: tuple[str, ...]
+    bound: socket.socket
+    """Where the page is to be, whatever the configuration says."""
+
+
 class Listener:
     """One address that is listened on, and the connections that came by it."""
 
@@ -66,8 +78,9 @@ class Listener:
     _listening: asyncio.Server
     _sweeping: asyncio.Task[None]
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: Tell, beside: Beside | None) -> None:
         self._tell = tell
+        self._beside = beside
         self._server = web.Server(
             self._answer,
             logger=log,
@@ -80,10 +93,11 @@ class Listener:
         self._streaming: set[Any] = set()
 
     @classmethod
-    async def open(cls, host: str, port: int, tell: Tell) -> Self:
+    async def open(cls, host: str, port: int, tell: Tell, beside: Beside | None = None) -> Self:
         """Raises OSError."""
-        listener, loop = cls(tell), asyncio.get_running_loop()
-        listener._listening = await loop.create_server(listener._connection, host, port, backlog=MOST_CONNECTIONS)
+        listener, loop = cls(tell, beside), asyncio.get_running_loop()
+        where: dict[str, Any] = {"host": host, "port": port} if beside is None else {"sock": beside.bound}
+        listener._listening = await loop.create_server(listener._connection, **where, backlog=MOST_CONNECTIONS)
         listener._sweeping = asyncio.create_task(listener._sweep(), name="drop slow connections")
         listener.port = listener._listening.sockets[0].getsockname()[1]
         log.info("answering on http://%s:%d: open it in a browser", f"[{host}]" if ":" in host else host, listener.port)
@@ -111,12 +125,16 @@ class Listener:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         answer = await self._tell(_asked(request))
-        headers = {**_HEADERS, "Content-Type": answer.content_type, **dict(answer.headers)}
+        headers = self._headers(answer)
         if answer.stream is not None and request.method == "GET":
             return await self._go_on(request, answer.stream, headers)
         response = web.Response(status=answer.status, body=answer.body, headers=headers)
         response.force_close()
         return response
+
+    def _headers(self, answer: Answer) -> dict[str, str]:
+        headers = {**_HEADERS, "Content-Type": answer.content_type, **dict(answer.headers)}
+        return headers if self._beside is None else _framed(headers, self._beside.origins)
 
     async def _go_on(
         self, request: web.BaseRequest, stream: Callable[[], AsyncGenerator[bytes, None]], headers: dict[str, str]
@@ -150,6 +168,13 @@ def _bound(transport: asyncio.Transport) -> None:
     transport.set_write_buffer_limits(high=MOST_UNREAD)
     with suppress(OSError, AttributeError):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST_UNREAD)
+
+
+def _framed(headers: Mapping[str, str], origins: Sequence[str]) -> dict[str, str]:
+    """The headers that let these sites, and no others, show the page in a frame."""
+    policy = headers[_POLICY].replace(_ALONE, f"frame-ancestors {' '.join(origins)}")
+    rest = {name: value for name, value in headers.items() if name != "X-Frame-Options"}
+    return rest | {_POLICY: policy}
 
 
 class _Full(asyncio.Protocol):

@@ -53,6 +53,7 @@ _LINE = _object(
     new=_or_null(_COUNT),
     old=_or_null(_COUNT),
     saved=_or_null(_COUNT),
+    stale=_TRUTH | {"description": "not read for three intervals, though nothing is wrong with it"},
 )
 _CHANNEL = _object(
     name=_TEXT,
@@ -125,6 +126,7 @@ def _refusals(*statuses: int) -> Schema:
         400: "What stands behind the ? is not understood.",
         401: "The token is missing or wrong.",
         403: "The Host header names another server.",
+        404: "There is no such line.",
         413: "The request has a body.",
         503: "The store can't be read.",
     }
@@ -150,7 +152,12 @@ def _limit(path: str) -> Schema:
     return _parameter("limit", schema, "at most so many, the latest first")
 
 
-_FLAG: Schema = {"type": "string", "enum": ["1", "0", "true", "false"], "default": "0"}
+_FLAG: Schema = {
+    "type": "string",
+    "enum": ["1", "0", "true", "false", ""],
+    "default": "0",
+    "description": "the name alone is as good as 1",
+}
 _METRICS: Schema = {
     "description": "Metrics for Prometheus; as OpenMetrics where the Accept header names that.",
     "content": {"text/plain": {"schema": _TEXT}, "application/openmetrics-text": {"schema": _TEXT}},
@@ -163,6 +170,7 @@ _PATHS: Schema = {
         _parameter("line", _TEXT, "a line's name or number"),
         _parameter("new", _FLAG, "only those that are still new"),
         _limit("/api/messages"),
+        also=_refusals(404, 503),
     ),
     "/api/outbox": _path(
         "Deliveries that are pending or dead, as `vmwatch outbox --json`.",

@@ -13,6 +13,10 @@ MOST = 1000
 _SWITCH = {"": True, "1": True, "true": True, "0": False, "false": False}
 
 
+class NotThereError(UsageError):
+    """What was asked for in the right form, and is not there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """The options of `vmwatch messages` and `vmwatch outbox`."""

@@ -17,9 +17,9 @@ from vmwatch.web.asked import Answer, BodyError, Request
 from vmwatch.web.door import refusal
 from vmwatch.web.facts import HEALTH, Facts
 from vmwatch.web.kept import Kept
-from vmwatch.web.listener import Listener
+from vmwatch.web.listener import Beside, Listener
 from vmwatch.web.page import SHOWN, Page
-from vmwatch.web.query import Wanted, wanted
+from vmwatch.web.query import NotThereError, Wanted, wanted
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +32,11 @@ class Web:
 
     _stack: AsyncExitStack
 
-    def __init__(self, facts: Facts, hands: Hands | None = None) -> None:
+    def __init__(self, facts: Facts, hands: Hands | None = None, beside: Beside | None = None) -> None:
         """Without `hands` the page has no buttons."""
         self._facts = facts
         self._hands = hands
+        self._beside = beside
         self._settings = settings.Web(listen="")
         self._listener: Listener | None = None
         self._tell: Mapping[str, Tell] = {}
@@ -91,7 +92,7 @@ class Web:
             return None
         await self._look()
         try:
-            return await Listener.open(*wanted.address, self._answer)
+            return await Listener.open(*wanted.address, self._answer, self._beside)
         except OSError as error:
             trouble = _trouble(wanted, error)
         if wanted.is_asked_for:
@@ -128,6 +129,8 @@ class Web:
             if request.path not in self._tell:
                 return await page.answer(request)
             return await self._told(request.path, wanted(request))
+        except NotThereError as error:
+            return page.refusal(request, 404, str(error))
         except UsageError as error:
             return page.refusal(request, 400, str(error))
         except BodyError as error:
