@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,10 +16,14 @@ from pages import ANYWHERE, TOKEN, WITH_TOKEN, Window, change, posted
 from values import NOW, NUMBER, OTHER, rejected, trusted
 
 from vmwatch import settings
+from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
 from vmwatch.models import SECOND, Mailbox, Voicemail
+from vmwatch.texts import ENGLISH
 from vmwatch.web import Concerns, live
+from vmwatch.web.needs import needs
 from vmwatch.web.session import GUESSES, LASTS, Guesses, Session
+from vmwatch.web.sight import see
 
 HOSTILE = ["<script>alert(1)</script>", "\"><img src=x onerror='alert(1)'>", "{{ 7 * 7 }}", "&lt;b&gt;", "</title><b>"]
 
@@ -113,6 +118,14 @@ async def test_what_needs_somebody_comes_with_its_command(window: Window, ledger
         assert command in page.text
     assert "the disk is full" in page.text
     assert "config.toml:3: no" in page.text
+
+
+async def test_processes_that_are_configured_differently_need_somebody(ledger: Ledger) -> None:
+    await adopted(ledger, trusted())
+    sight = replace(await see(ledger, Clock(), Concerns), disagreements=("home: a/1 and b/2 differ in PIN",))
+    (need,) = needs(sight, ENGLISH)
+    assert "home: a/1 and b/2 differ in PIN" in need.what
+    assert need.command == "vmwatch status"
 
 
 async def test_dead_alerts_and_failing_channels_need_somebody(window: Window, ledger: Ledger, store: Path) -> None:

@@ -30,7 +30,7 @@ class Need:
 
 def needs(sight: Sight, t: Texts) -> tuple[Need, ...]:
     """The gravest first."""
-    found = (*_of_vmwatch(sight.concerns, t), *_of_lines(sight, t), *_of_channels(sight, t))
+    found = (*_of_vmwatch(sight.concerns, t), *_of_processes(sight, t), *_of_lines(sight, t), *_of_channels(sight, t))
     if len(found) <= MOST:
         return found
     more = len(found) - MOST
@@ -46,6 +46,12 @@ def _of_vmwatch(concerns: Concerns, t: Texts) -> Iterator[Need]:
     if concerns.refusal:
         what = t.gettext("The new configuration is refused, the old one stays")
         yield Need(f"{what}: {concerns.refusal}", t.gettext("Mend it, and look:"), "vmwatch check")
+
+
+def _of_processes(sight: Sight, t: Texts) -> Iterator[Need]:
+    for sentence in sight.disagreements:
+        what = t.gettext("Processes on the same store are configured differently")
+        yield Need(f"{what}: {sentence}", t.gettext("Make their configurations alike, and look:"), "vmwatch status")
 
 
 def _of_lines(sight: Sight, t: Texts) -> Iterator[Need]:

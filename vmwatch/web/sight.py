@@ -40,6 +40,8 @@ class Sight:
     dead: tuple[Owed, ...]
     past: Past
     concerns: Concerns
+    disagreements: tuple[str, ...]
+    """In what the processes that share the store are configured differently, as sentences."""
     until: Instant
     """Where the pictures end."""
 
@@ -59,5 +61,6 @@ async def see(ledger: Ledger, clock: Clock, concerns: Callable[[], Concerns]) ->
         dead=tuple(one for one in owed if one.state is DeliveryState.DEAD)[:DELIVERIES],
         past=await ledger.history.since(until - DAY, now),
         concerns=concerns(),
+        disagreements=await ledger.processes.disagreements(now),
         until=until,
     )
