@@ -107,7 +107,7 @@ async def test_a_store_of_before_begins_its_history_with_how_its_lines_stand(pla
         "DROP TABLE history",
         "DROP INDEX message_seen",
         "ALTER TABLE daemon DROP COLUMN page",
-        "UPDATE schema_version SET version = 1",
+        "UPDATE schema_version SET version = 2",
     ):
         await place.rows(statement)
     async with opened(place) as ledger:

@@ -316,9 +316,12 @@ async def test_a_round_of_quiet_polls_takes_seven_statements_however_many_lines_
         assert await bench.poll(MINUTE) == lines
         await bench.deliver()
         assert wire.statements == 7
-        assert await bench.poll() == 0
+        due = lines
+        while due:  # one may be due again already
+            wire.statements = 0
+            due = await bench.poll()
         await bench.deliver()
-        assert wire.statements == 9
+        assert wire.statements == 2
 
 
 async def test_what_one_daemon_is_to_do_the_one_does_that_runs_for_longest(shared: PostgresPlace) -> None:

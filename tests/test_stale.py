@@ -87,9 +87,9 @@ async def test_status_shows_what_the_daemon_that_lives_found_stale(tmp_path: Pat
         await watch.go_on(220)
         view = await daemon.daemon()
         assert view.stale == {NUMBER}
-        lines = await shapes.lines_shown(daemon, NOW)
-        assert [line["stale"] for line in shapes.status(view, lines, ())["lines"]] == [True]
-        assert [one for one in tables.remarks(lines, view.stale) if "not read for three intervals" in one]
+        seen = await shapes.seen(daemon, NOW)
+        assert [line["stale"] for line in shapes.status(seen)["lines"]] == [True]
+        assert [one for one in tables.remarks(seen.lines, view.stale) if "not read for three intervals" in one]
         watch.tally.quiet(NUMBER, NOW + HOUR)
         await watch.go_on(20)
         assert (await daemon.daemon()).stale == frozenset()
