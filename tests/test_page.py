@@ -404,6 +404,11 @@ async def test_live_pages_end_at_once_when_the_site_does(
             assert time.monotonic() - began < 3
 
 
+async def test_other_sites_open_no_live_page(window: Window) -> None:
+    for site in ("cross-site", "same-site", "none"):
+        assert (await window.get("/events", Sec_Fetch_Site=site)).status == 403
+
+
 async def test_another_token_ends_live_pages_too(window: Window) -> None:
     async with window.live() as page:
         await page.frame()

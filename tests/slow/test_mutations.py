@@ -139,6 +139,24 @@ GUARDS = {
 """,
         "tests/test_telecomx.py::test_a_broken_answer_is_one_trouble_and_one_request",
     ),
+    "what another site sends presses no button": Guard(
+        "vmwatch/web/door.py",
+        "if not _is_own_page(request, web.hosts):",
+        "if False:",
+        "tests/test_page_buttons.py::test_what_another_site_sends_is_refused_even_with_the_key",
+    ),
+    "a button's form knows what only our page knows": Guard(
+        "vmwatch/web/page.py",
+        'if not self._session.is_form_key(form.get("form_key", ""), request.cookie):',
+        "if False:",
+        "tests/test_page_buttons.py::test_only_our_own_page_s_forms_are_followed",
+    ),
+    "what comes from outside is escaped": Guard(
+        "vmwatch/web/drawing.py",
+        "autoescape=True",
+        "autoescape=False",
+        "tests/test_page.py::test_hostile_names_stay_text",
+    ),
 }
 
 

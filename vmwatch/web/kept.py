@@ -23,6 +23,10 @@ class Kept(Generic[T]):
         found = self._fresh(key) or await self._next(key, make)
         return found[1]
 
+    def forget(self) -> None:
+        """What is asked for next is made anew: something was changed."""
+        self._kept.clear()
+
     async def _next(self, key: Hashable, make: Callable[[], Awaitable[T]]) -> tuple[float, T]:
         async with self._one_at_a_time:
             return self._fresh(key) or await self._made(key, make)

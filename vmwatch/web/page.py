@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from vmwatch import __version__, languages, settings
 from vmwatch.ledger import Ledger
-from vmwatch.web.acts import Done, Hands, said
+from vmwatch.web.acts import Hands, said
 from vmwatch.web.asked import Answer, BodyError, Request, refused
 from vmwatch.web.door import is_token
 from vmwatch.web.drawing import Drawing, Parts
@@ -19,7 +19,7 @@ from vmwatch.web.live import Live
 from vmwatch.web.session import LASTS, NAME, Guesses, Session
 from vmwatch.web.sight import Sight, see
 from vmwatch.web.statics import Statics
-from vmwatch.web.view import LANGUAGE, View, preferred, view_of
+from vmwatch.web.view import LANGUAGE, View, language_of, view_of
 
 FRESH_S = 1.0
 MOST_FIELDS = 10
@@ -98,6 +98,8 @@ class Page:
         return Answer(200, HTML, html.encode(), (*_HEADERS, *_choice(request)))
 
     async def _events(self, request: Request) -> Answer:
+        if request.site not in ("", "same-origin"):  # it could not be read there, but would take up room
+            return refused(403, "another site asked for this: nothing is told")
         view = view_of(request, languages.names(), known=("seen",))
         parts = await self._parts(view)  # what can't be read is refused before anything is promised
         stream = partial(self._live.stream, view, parts, dict(request.query).get("seen", ""))
@@ -121,20 +123,17 @@ class Page:
     # ---- logging in ----
 
     def login_form(self, request: Request, wrong: str = "", status: int = 401) -> Answer:
-        language = preferred(request.languages, languages.names())
-        html = self._drawing.whole("login.html", language, wrong=wrong)
+        html = self._drawing.whole("login.html", language_of(request, languages.names()), wrong=wrong)
         return Answer(status, HTML, html.encode(), _HEADERS)
 
     async def _login(self, request: Request, form: Mapping[str, str]) -> Answer:
-        now = self._now()
+        now, t = self._now(), languages.texts(language_of(request, languages.names()))
         wait = self._guesses.wait(now)
         if wait:
-            t = languages.texts(preferred(request.languages, languages.names()))
             words = t.gettext("Too many wrong tokens. Try again in %(seconds)d s.") % {"seconds": wait}
             return self.login_form(request, words, 429)
         if not is_token(form.get("token", ""), self._web()):
             self._guesses.wrong()
-            t = languages.texts(preferred(request.languages, languages.names()))
             return self.login_form(request, t.gettext("This is not the token of web.token."), 403)
         secure = "; Secure" if request.origin.startswith("https:") else ""
         cookie = f"{NAME}={self._session.cookie(now)}; Path=/; Max-Age={LASTS // 1000}; HttpOnly; SameSite=Strict"
@@ -152,17 +151,15 @@ class Page:
             return _elsewhere("/", ("Set-Cookie", f"{NAME}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"))
         done = await self._acts[request.path](form)
         self._ring()
-        return self._after(done)
-
-    def _after(self, done: Done) -> Answer:
+        self._sights.forget()
+        self._drawn.forget()
         return _elsewhere(f"/?{done.query}")
 
     def refusal(self, request: Request, status: int, sentence: str, *headers: tuple[str, str]) -> Answer:
         """As a page to a browser, as JSON to everything else."""
         if "text/html" not in request.accept:
             return refused(status, sentence, *headers)
-        language = preferred(request.languages, languages.names())
-        html = self._drawing.whole("refused.html", language, sentence=sentence)
+        html = self._drawing.whole("refused.html", language_of(request, languages.names()), sentence=sentence)
         return Answer(status, HTML, html.encode(), (*_HEADERS, *headers))
 
     @property

@@ -29,10 +29,15 @@ def view_of(request: Request, languages: Sequence[str], known: Sequence[str] = (
     given = dict(request.query)
     if len(given) < len(request.query) or not given.keys() <= {"lang", "page", *known}:
         raise UsageError("this is not understood behind the ?; what is: lang, page")
-    language = given.get("lang") or preferred(request.languages, languages, cookie_of(request.cookie, LANGUAGE))
+    language = given.get("lang") or language_of(request, languages)
     if language not in languages:
         raise UsageError(f"lang: must be one of {', '.join(languages)}")
     return View(language, _page(given.get("page", "1")))
+
+
+def language_of(request: Request, languages: Sequence[str]) -> str:
+    """The one that was chosen before, or the one that the browser likes best."""
+    return preferred(request.languages, languages, cookie_of(request.cookie, LANGUAGE))
 
 
 def _page(text: str) -> int:
