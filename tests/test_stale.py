@@ -93,7 +93,7 @@ async def test_status_shows_what_the_daemon_that_lives_found_stale(tmp_path: Pat
         watch.tally.quiet(NUMBER, NOW + HOUR)
         await watch.go_on(20)
         assert (await daemon.daemon()).stale == frozenset()
-        await daemon.note_stale([NUMBER])
+        await daemon.processes.note_stale([NUMBER])
     finally:
         await daemon.close()
     next_one = await Ledger.open(url, create=False, role="daemon")
