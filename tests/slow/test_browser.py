@@ -159,7 +159,9 @@ async def _press_everything(world: World, visit: Visit) -> None:
     await press("Send all of them again", "To be sent again: ")
     await until(has_delivery(world, "pager", "dead"), within=30)
     await visit.page.goto(visit.page.url)
-    await visit.page.get_by_role("button", name=re.compile(r"^Send again: \d+$")).first.click()
+    again = visit.page.get_by_role("button", name=re.compile(r"^Send again: \d+$")).first
+    await until(partial(_is_there, visit, again))
+    await again.click()
     await expect(visit.page.locator(".done")).to_have_text("To be sent again: 1")
 
 
