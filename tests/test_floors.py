@@ -14,13 +14,15 @@ import vmwatch
 ROOT = Path(vmwatch.__file__).parent
 FLOORS = {
     0: {"models"},
-    1: {"errors", "backoff", "settings", "reading", "wording", "pins", "redaction", "tally"},
-    2: {"decide", "condition"},
+    1: {"errors", "backoff", "settings", "reading", "wording", "pins", "redaction", "tally"}
+    | {"vcards", "multistatus"},
+    2: {"decide", "condition", "book"},
     3: {
         "config",
         "ledger",
         "telecomx",
         "channels",
+        "contacts",
         "heartbeat",
         "lifesign",
         "signals",
@@ -52,7 +54,8 @@ OWNERS = {
     "asyncpg": {"ledger/postgres"},
     "sqlite3": {"ledger/sqlite"},
     "apprise": {"channels"},
-    "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener"},
+    "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener"}
+    | {"contacts/carddav"},
     "random": {"heartbeat", "simulator/callers", "simulator/exchange", "demo"},
 }
 LEFT_OUTSIDE = {"manager", "handler", "helper", "util", "service", "processor", "data", "info", "job", "notification"}

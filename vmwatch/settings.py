@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -259,6 +260,33 @@ def _ping_url(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _region(value: Any) -> str:
+    if not isinstance(value, str) or value.upper() not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError('must be a country in two letters, like "DK"')
+    return value.upper()
+
+
+def _file_name(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError("must be the name of a file, in quotes")
+    return value
+
+
+def _dav_url(value: str) -> str:
+    parts = _split(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(
+            'must be an address book\'s URL, like "https://cloud.example.com/dav/addressbooks/me/contacts/"'
+        )
+    if "@" in parts.netloc:
+        raise ValueError("must not have a user name or a password: set user and password")
+    if "?" in value or "#" in value:
+        raise ValueError("must not have a query or a fragment")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("must be https, for the password travels with it (http only for 127.0.0.1, ::1 or localhost)")
+    return value
+
+
 def _host_name(value: Any) -> str:
     if not isinstance(value, str) or not _HOST_NAME.fullmatch(value):
         raise ValueError('must be a host\'s name without a port, like "vmwatch.example.com"')
@@ -271,6 +299,7 @@ _HIDDEN = PlainSerializer(lambda _: "<secret>", return_type=str, when_used="json
 Span = Annotated[Duration, BeforeValidator(duration), _SPELLED]
 Wait = Annotated[Duration, BeforeValidator(_at_least(1, "1ms")), _SPELLED]
 Interval = Annotated[Duration, BeforeValidator(_at_least(SECOND, '"1s": every poll is a login')), _SPELLED]
+Leisure = Annotated[Duration, BeforeValidator(_at_least(MINUTE, '"1m"')), _SPELLED]
 Name = Annotated[str, BeforeValidator(_name)]
 
 
@@ -357,6 +386,43 @@ class LifeSign(_Table):
     """None: nobody is pinged."""
 
 
+class CardDav(_Table):
+    url: Annotated[str | None, AfterValidator(lambda value: value and _dav_url(value))] = None
+    """Of one address book. None: there is none."""
+    user: str | None = None
+    password: Annotated[SecretStr | None, _HIDDEN] = None
+    interval: Leisure = HOUR
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.url is None and (self.user is not None or self.password is not None):
+            raise ValueError("url is missing: set the address book's URL")
+        if (self.user is None) != (self.password is None):
+            raise ValueError("set both user and password (or password_file), or neither")
+        if self.user is not None and ":" in self.user:
+            raise ValueError('user must not have a ":"')
+        return self
+
+
+class Contacts(_Table):
+    vcards: tuple[Annotated[str, BeforeValidator(_file_name)], ...] = ()
+    """Files, seen from the configuration's folder."""
+    default_region: Annotated[str | None, BeforeValidator(_region)] = None
+    """The country of numbers without one. None: that of most lines."""
+    carddav: CardDav = CardDav()
+
+
+@dataclass(frozen=True, slots=True)
+class ContactSources:
+    """Where the address book comes from, with absolute paths."""
+
+    vcards: tuple[str, ...] = ()
+    region: str = ""
+    carddav: CardDav = field(default_factory=CardDav)
+    cache: str = ""
+    """The file that what CardDAV brought is kept in."""
+
+
 class Channel(_Table):
     url: Annotated[SecretStr, AfterValidator(_not_empty), _HIDDEN]
     events: tuple[Annotated[str, BeforeValidator(_event)], ...] = ("voicemail", "line", "channel")
@@ -383,6 +449,7 @@ class Settings(_Table):
     store: Store = Store()
     web: Web = Web()
     heartbeat: LifeSign = LifeSign()
+    contacts: Contacts = Contacts()
     channels: dict[Name, Channel] = {}
     lines: dict[Name, Line] = {}
 

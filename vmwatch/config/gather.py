@@ -77,10 +77,10 @@ def _value(found: Found, folder: Path) -> Any:
     try:
         return files.read_secret(path)
     except files.UnreadableError as error:
-        raise files.UnreadableError(f"{_shown(found.value.name, path)} {error}") from None
+        raise files.UnreadableError(f"{shown(found.value.name, path)} {error}") from None
 
 
-def _shown(name: str, path: Path) -> str:
+def shown(name: str, path: Path) -> str:
     """A path as a sentence may repeat it, unless the secret itself was written where its file belongs."""
     return str(path) if _A_PATH.fullmatch(name) and not name.isdigit() else "the file"
 

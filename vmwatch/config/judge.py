@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from vmwatch.config import shape
-from vmwatch.config.gather import Gathered
+from vmwatch import vcards
+from vmwatch.config import files, shape
+from vmwatch.config.gather import Gathered, shown
 from vmwatch.config.objections import Key, Objection, did_you_mean, dotted
 from vmwatch.errors import ConfigError
 from vmwatch.models import SECOND, Duration
@@ -18,6 +20,8 @@ from vmwatch.settings import Settings, spelled
 
 BRISK: Duration = 15 * SECOND
 """Polling more often than this is allowed, and warned of."""
+_BEGINNING = 64 << 10
+"""Bytes of a file of contacts that tell whether it is one."""
 ObjectToUrl = Callable[[str], str | None]
 """None for a channel's URL that can be used, else why not, without the URL."""
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -91,6 +95,7 @@ def crosswise(gathered: Gathered, object_to_url: ObjectToUrl) -> Iterator[Object
     yield from _shared_numbers(gathered)
     yield from _absent_channels(gathered)
     yield from _bad_urls(gathered, object_to_url)
+    yield from bad_vcards(gathered)
 
 
 def _nothing_there(gathered: Gathered) -> Iterator[Objection]:
@@ -134,6 +139,23 @@ def _bad_urls(gathered: Gathered, object_to_url: ObjectToUrl) -> Iterator[Object
         against = object_to_url(channel["url"]) if channel["url"].strip() else None
         if against is not None:
             yield gathered.objection(("channels", name, "url"), against)
+
+
+def bad_vcards(gathered: Gathered) -> Iterator[Objection]:
+    """Files of contacts that are not there, can't be read or hold something else, as far as their beginnings tell."""
+    names = gathered.tree.get("contacts", {}).get("vcards")
+    for place, name in enumerate(names if isinstance(names, list) else (), 1):
+        path = Path(gathered.source).parent / name if isinstance(name, str) and name.strip() else None
+        against = path and _against_vcards(path)
+        if path is not None and against is not None:
+            yield gathered.objection(("contacts", "vcards"), f"entry {place}: {shown(name, path)} {against}")
+
+
+def _against_vcards(path: Path) -> str | None:
+    try:
+        return vcards.objection(files.beginning(path, _BEGINNING))
+    except files.UnreadableError as error:
+        return str(error)
 
 
 def unwise(gathered: Gathered, settings: Settings) -> Iterator[str]:
