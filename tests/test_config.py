@@ -436,6 +436,30 @@ def test_the_contacts_are_found_without_pins_and_channels(tmp_path: Path) -> Non
         config.load_contacts(file, {}, [])
 
 
+def test_quiet_hours_reminders_and_groups_are_read_as_they_are_shown(tmp_path: Path) -> None:
+    quiet, remind = ["22:00-07:00", "sat,sun 00:00-10:00"], ["30m", "2h", "next 08:00"]
+    tables = f"[callers.sales]\nnumbers = {json.dumps(['+4570*', 'withheld'])}\nmute = true\nmin_length = 2\n"
+    text = (
+        f'[channels.phone]\nurl = "ntfys://hidden-topic"\nquiet = {json.dumps(quiet)}\n'
+        f'[lines.home]\nnumber = "+4571919998"\npin = "8352"\nremind = {json.dumps(remind)}\n'
+        f'escalate = [{{ after = "90m", channels = ["phone"] }}]\n{tables}'
+    )
+    one = loaded(tmp_path, text)
+    shown = config.redacted(one)
+    assert shown["channels"]["phone"]["quiet"] == quiet
+    assert shown["lines"]["home"]["remind"] == remind
+    assert shown["lines"]["home"]["escalate"] == [{"after": "1h30m", "channels": ["phone"]}]
+    assert shown["callers"]["sales"]["min_length"] == "2s"
+    keys = ("channels.phone.quiet", "lines.home.remind", "lines.home.escalate", "callers.sales")
+    assert len(one.warnings) == len(keys)
+    assert all(any(f" {key}: is understood, but" in warning for warning in one.warnings) for key in keys)
+
+
+def test_quiet_hours_can_come_from_the_environment(tmp_path: Path) -> None:
+    one = loaded(tmp_path, GOOD, {"VMWATCH_CHANNELS__PHONE__QUIET": '["22:00-07:00", "sat,sun 00:00-10:00"]'})
+    assert [str(window) for window in one.settings.channels["phone"].quiet] == ["22:00-07:00", "sat,sun 00:00-10:00"]
+
+
 def test_nothing_is_listened_on_where_that_is_turned_off(tmp_path: Path) -> None:
     assert loaded(tmp_path, f'{GOOD}[web]\nlisten = ""').settings.web.listen == ""
 
@@ -449,7 +473,7 @@ def test_what_counts_is_shown_without_secrets(tmp_path: Path) -> None:
     assert shown["polling"]["interval"] == "1h30m"
     assert shown["polling"]["lockout_backoff"] == {"initial": "1h", "max": "1d"}
     assert shown["store"] == {"url": f"sqlite:///{tmp_path}/vmwatch.db", "keep": "365d"}
-    assert shown["channels"]["phone"] == {"url": "<secret>", "events": ["voicemail", "line", "channel"]}
+    assert shown["channels"]["phone"] == {"url": "<secret>", "events": ["voicemail", "line", "channel"], "quiet": []}
     assert shown["lines"]["work"]["interval"] == "45s"
     assert shown["lines"]["home"] == {
         "number": "+4571919998",
@@ -458,6 +482,8 @@ def test_what_counts_is_shown_without_secrets(tmp_path: Path) -> None:
         "channels": ["phone"],
         "interval": "1h30m",
         "enabled": True,
+        "remind": [],
+        "escalate": [],
     }
     assert not re.search("8352|hidden", json.dumps(shown))
 
@@ -526,7 +552,7 @@ def test_the_example_mentions_every_key() -> None:
     written = set(re.findall(r"(?:^|[{,] *)([a-z_]+) =", text, flags=re.MULTILINE))
     keys = {key[-1] for key in shape.every_key("home")}
     assert keys <= written
-    assert written - keys == {"error_backoff", "lockout_backoff", "retry"}
+    assert written - keys == {"error_backoff", "lockout_backoff", "retry", "after"}
 
 
 @contextmanager

@@ -777,3 +777,82 @@ def test_a_folder_or_a_pipe_in_place_of_contacts_is_refused(tmp_path: Path) -> N
         f"config.toml:7: contacts.vcards: entry {n}: {name}.vcf is no file" for n, name in ((1, "folder"), (2, "pipe"))
     ]
     assert objections(tmp_path, text) == sentences
+
+
+def in_channel(line: str) -> str:
+    return f"{LINE}{CHANNEL}{line}\n"
+
+
+def in_callers(*tables: str) -> str:
+    """Each group has its own line 7, 9, …, and its keys in the line after."""
+    return GOOD + "".join(f"[callers.g{place}]\n{table}\n" for place, table in enumerate(tables, 1))
+
+
+CALLERS = 'must be a number like "+4571919998", a beginning like "+4570*", "withheld" or "unknown"'
+ORDER = 'must be in order: first waits such as "30m", "2h", then times such as "next 08:00"'
+ONLY_ONE = "callers.g1 has it too: who is in the contacts can belong to one group only"
+NO_CONTACTS = "there are no contacts: set contacts.vcards or contacts.carddav.url"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (in_channel('quiet = "22:00-07:00"'), "6: channels.phone.quiet: must be a list"),
+        (in_channel("quiet = [7]"), '6: channels.phone.quiet: entry 1: must be text such as "22:00-07:00"'),
+        (
+            in_channel('quiet = ["22:00-07:00", "at night"]'),
+            '6: channels.phone.quiet: entry 2: must be a time such as "22:00-07:00" or "sat,sun 00:00-10:00"',
+        ),
+        (
+            in_channel('quiet = ["22:00-25:00"]'),
+            '6: channels.phone.quiet: entry 1: must have times from "00:00" to "24:00"',
+        ),
+        (
+            in_channel('quiet = ["00:00-12:00", "12:00-24:00"]'),
+            "6: channels.phone.quiet: covers the whole week: no alert would ever be sent",
+        ),
+        (in_line('remind = ["soon"]'), f"6: lines.home.remind: entry 1: {DURATION}"),
+        (in_line('remind = ["30s"]'), '6: lines.home.remind: entry 1: must be at least "1m"'),
+        (in_line('remind = ["next noon"]'), '6: lines.home.remind: entry 1: must have times from "00:00" to "24:00"'),
+        (in_line('remind = ["2h", "30m"]'), f"6: lines.home.remind: {ORDER}"),
+        (in_line('remind = ["2h", "2h"]'), f"6: lines.home.remind: {ORDER}"),
+        (in_line('remind = ["next 08:00", "2h"]'), f"6: lines.home.remind: {ORDER}"),
+        (in_line('escalate = [{ after = "1h" }]'), "6: lines.home.escalate.channels: entry 1: is missing"),
+        (
+            in_line('escalate = [{ after = "1h", channels = [] }]'),
+            "6: lines.home.escalate.channels: entry 1: must not be empty",
+        ),
+        (
+            in_line('escalate = [{ after = 1, channels = ["phone"] }]'),
+            '6: lines.home.escalate.after: entry 1: must be at least "1m"',
+        ),
+        (
+            in_line('escalate = [{ after = "1h", channels = ["phoen"] }]'),
+            "6: lines.home.escalate: there is no channel phoen; did you mean phone?",
+        ),
+        (in_callers("mute = true"), "6: callers.g1: has no callers: set numbers, or in_contacts = true"),
+        (in_callers('numbers = ["+4570*"]\nmute = true\nurgent = true'), "6: callers.g1: set mute or urgent, not both"),
+        (in_callers('numbers = ["70*"]'), f"7: callers.g1.numbers: entry 1: {CALLERS}"),
+        (in_callers('numbers = ["withheld", 7]'), f"7: callers.g1.numbers: entry 2: {CALLERS}"),
+        (in_callers('numbers = ["+45*70"]'), f"7: callers.g1.numbers: entry 1: {E164}"),
+        (in_callers('numbers = ["+451"]'), f"7: callers.g1.numbers: entry 1: {E164}"),
+        (in_callers('numbers = ["+4570*"]\nmin_length = "long"'), f"8: callers.g1.min_length: {DURATION}"),
+        (
+            in_callers('numbers = ["+4570*"]\nchannels = ["mail"]'),
+            "8: callers.g1.channels: there is no channel mail",
+        ),
+        (
+            in_callers('numbers = ["+4570*", "withheld"]', 'numbers = ["unknown", "withheld"]'),
+            "9: callers.g2.numbers: entry 2: belongs to callers.g1 too",
+        ),
+        (in_callers("in_contacts = true"), f"7: callers.g1.in_contacts: {NO_CONTACTS}"),
+    ],
+)
+def test_what_is_wrong_with_quiet_hours_reminders_and_groups(tmp_path: Path, text: str, sentence: str) -> None:
+    assert objections(tmp_path, text) == [f"config.toml:{sentence}"]
+
+
+def test_only_one_group_can_have_who_is_in_the_contacts(tmp_path: Path) -> None:
+    (tmp_path / "a.vcf").write_text("BEGIN:VCARD\nEND:VCARD\n")
+    text = in_callers("in_contacts = true", "in_contacts = true") + '[contacts]\nvcards = ["a.vcf"]\n'
+    assert objections(tmp_path, text) == [f"config.toml:9: callers.g2.in_contacts: {ONLY_ONE}"]

@@ -15,7 +15,7 @@ ROOT = Path(vmwatch.__file__).parent
 FLOORS = {
     0: {"models"},
     1: {"errors", "backoff", "settings", "reading", "wording", "pins", "redaction", "tally"}
-    | {"vcards", "multistatus"},
+    | {"vcards", "multistatus", "hours"},
     2: {"decide", "condition", "book"},
     3: {
         "config",
@@ -40,8 +40,8 @@ FLOORS = {
     9: {"__main__"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
-NEIGHBOURS = {("poll", "attempt"), ("reading", "errors")}
-"""A round begins attempts, and what can't be read is a Trouble."""
+NEIGHBOURS = {("poll", "attempt"), ("reading", "errors"), ("settings", "hours")}
+"""A round begins attempts, what can't be read is a Trouble, and times of day are settings."""
 
 IMPURE = frozenset(
     {"aiohttp", "aiosqlite", "apprise", "apscheduler", "asyncio", "fcntl", "glob", "http", "io", "logging", "os"}

@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from vmwatch import hours
 from vmwatch.models import DAY, HOUR, MINUTE, SECOND, Duration, Kind, Recipient
 
 _UNITS = {"ms": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
@@ -37,6 +38,8 @@ _HOST_NAME = re.compile(r"(?=.{1,253}$)(?!.*\.\.)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")
+_NUMBERS = re.compile(r"\+[1-9][0-9]{0,13}\*")
+WITHHELD, UNKNOWN = "withheld", "unknown"
 _GROUPS = frozenset(kind.group for kind in Kind)
 _KINDS = frozenset(kind.value for kind in Kind)
 LONGEST: Duration = 36_500 * DAY
@@ -287,10 +290,54 @@ def _dav_url(value: str) -> str:
     return value
 
 
+def _window(value: Any) -> hours.Window:
+    if not isinstance(value, str):
+        raise ValueError('must be text such as "22:00-07:00"')
+    return hours.window(value)
+
+
+def _leaving_time(value: tuple[hours.Window, ...]) -> tuple[hours.Window, ...]:
+    if value and hours.covers_the_week(value):
+        raise ValueError("covers the whole week: no alert would ever be sent")
+    return value
+
+
+def _reminder(value: Any) -> Reminder:
+    if isinstance(value, str) and value.startswith("next "):
+        return Reminder(at=hours.clock(value.removeprefix("next ").strip()) % hours.DAY_OF_MINUTES)
+    return Reminder(after=_at_least(MINUTE, '"1m"')(value))
+
+
+def _later_each(value: tuple[Reminder, ...]) -> tuple[Reminder, ...]:
+    waits = [step.after for step in value if step.at is None]
+    if waits != sorted(set(waits)) or any(step.at is not None for step in value[: len(waits)]):
+        raise ValueError('must be in order: first waits such as "30m", "2h", then times such as "next 08:00"')
+    return value
+
+
+def _callers(value: Any) -> str:
+    if value in (WITHHELD, UNKNOWN) or (isinstance(value, str) and _NUMBERS.fullmatch(value)):
+        return str(value)
+    if not isinstance(value, str) or not value.startswith("+"):
+        raise ValueError('must be a number like "+4571919998", a beginning like "+4570*", "withheld" or "unknown"')
+    return _e164(value)
+
+
 def _host_name(value: Any) -> str:
     if not isinstance(value, str) or not _HOST_NAME.fullmatch(value):
         raise ValueError('must be a host\'s name without a port, like "vmwatch.example.com"')
     return value.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """So long after the alert, or at the next time of day `at`."""
+
+    after: Duration = 0
+    at: hours.Minute | None = None
+
+    def __str__(self) -> str:
+        return spelled(self.after) if self.at is None else f"next {self.at // 60:02}:{self.at % 60:02}"
 
 
 _SPELLED = PlainSerializer(spelled, return_type=str, when_used="json")
@@ -301,6 +348,8 @@ Wait = Annotated[Duration, BeforeValidator(_at_least(1, "1ms")), _SPELLED]
 Interval = Annotated[Duration, BeforeValidator(_at_least(SECOND, '"1s": every poll is a login')), _SPELLED]
 Leisure = Annotated[Duration, BeforeValidator(_at_least(MINUTE, '"1m"')), _SPELLED]
 Name = Annotated[str, BeforeValidator(_name)]
+QuietWindow = Annotated[hours.Window, BeforeValidator(_window), PlainSerializer(str, return_type=str, when_used="json")]
+ReminderStep = Annotated[Reminder, BeforeValidator(_reminder), PlainSerializer(str, return_type=str, when_used="json")]
 
 
 class _Table(BaseModel):
@@ -386,6 +435,11 @@ class LifeSign(_Table):
     """None: nobody is pinged."""
 
 
+class Escalation(_Table):
+    after: Leisure
+    channels: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class CardDav(_Table):
     url: Annotated[str | None, AfterValidator(lambda value: value and _dav_url(value))] = None
     """Of one address book. None: there is none."""
@@ -426,6 +480,30 @@ class ContactSources:
 class Channel(_Table):
     url: Annotated[SecretStr, AfterValidator(_not_empty), _HIDDEN]
     events: tuple[Annotated[str, BeforeValidator(_event)], ...] = ("voicemail", "line", "channel")
+    quiet: Annotated[tuple[QuietWindow, ...], AfterValidator(_leaving_time)] = ()
+    """When alerts are held, in the channel's time zone."""
+
+
+class Callers(_Table):
+    """A group of callers, and what becomes of their messages."""
+
+    numbers: tuple[Annotated[str, BeforeValidator(_callers)], ...] = ()
+    """E.164, beginnings (`+4570*`), `withheld`, `unknown`."""
+    in_contacts: bool = False
+    channels: tuple[str, ...] | None = None
+    """None: the line's."""
+    urgent: bool = False
+    mute: bool = False
+    min_length: Span = 0
+    """Shorter messages are noted, but not announced."""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if not self.numbers and not self.in_contacts:
+            raise ValueError("has no callers: set numbers, or in_contacts = true")
+        if self.mute and self.urgent:
+            raise ValueError("set mute or urgent, not both")
+        return self
 
 
 class Line(_Table):
@@ -438,6 +516,9 @@ class Line(_Table):
     interval: Interval | None = None
     """None: polling.interval."""
     enabled: bool = True
+    remind: Annotated[tuple[ReminderStep, ...], AfterValidator(_later_each)] = ()
+    """When a message that nobody has heard is told again."""
+    escalate: tuple[Escalation, ...] = ()
 
 
 class Settings(_Table):
@@ -451,6 +532,7 @@ class Settings(_Table):
     heartbeat: LifeSign = LifeSign()
     contacts: Contacts = Contacts()
     channels: dict[Name, Channel] = {}
+    callers: dict[Name, Callers] = {}
     lines: dict[Name, Line] = {}
 
     def label_of(self, name: str) -> str:

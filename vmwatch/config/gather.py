@@ -32,12 +32,13 @@ class Gathered:
     objections: list[Objection]
 
     def place_of(self, key: Key) -> Place:
-        """Where a key was written; for one that is missing, the nearest table around it."""
+        """Where a key was written; for one that is missing, what it would stand in."""
         if key in self.found:
             return self.found[key]
         around = (key[:size] for size in range(len(key), 0, -1))
         start = Place(Origin.FILE, self.source, 1, ())
-        return next((self.tables[table] for table in around if table in self.tables), start)
+        written = (self.found.get(part) or self.tables.get(part) for part in around)
+        return next(filter(None, written), start)
 
     def objection(self, key: Key, words: str) -> Objection:
         place = self.place_of(key)

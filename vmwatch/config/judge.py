@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from vmwatch import vcards
 from vmwatch.config import files, shape
 from vmwatch.config.gather import Gathered, shown
+from vmwatch.config.groups import between_groups, named_channels, not_yet
 from vmwatch.config.objections import Key, Objection, did_you_mean, dotted
 from vmwatch.errors import ConfigError
 from vmwatch.models import SECOND, Duration
@@ -35,6 +36,7 @@ _WORDS = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "tuple_type": "must be a list",
+    "too_short": "must not be empty",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_parsing_size": "must be a whole number",
@@ -96,6 +98,7 @@ def crosswise(gathered: Gathered, object_to_url: ObjectToUrl) -> Iterator[Object
     yield from _absent_channels(gathered)
     yield from _bad_urls(gathered, object_to_url)
     yield from bad_vcards(gathered)
+    yield from between_groups(gathered)
 
 
 def _nothing_there(gathered: Gathered) -> Iterator[Objection]:
@@ -121,11 +124,9 @@ def _with_text(gathered: Gathered, table: str, key: str) -> Iterator[tuple[str, 
 
 def _absent_channels(gathered: Gathered) -> Iterator[Objection]:
     present = tuple(key[1] for key in gathered.tables if key[0] == "channels" and len(key) == 2)
-    for name, line in gathered.tree.get("lines", {}).items():
-        wanted = line.get("channels")
-        for channel in wanted if isinstance(wanted, list) else ():
-            if isinstance(channel, str) and channel not in present:
-                yield gathered.objection(("lines", name, "channels"), _absent(channel, present))
+    for key, channel in named_channels(gathered):
+        if channel not in present:
+            yield gathered.objection(key, _absent(channel, present))
 
 
 def _absent(channel: str, present: tuple[str, ...]) -> str:
@@ -160,6 +161,7 @@ def _against_vcards(path: Path) -> str | None:
 
 def unwise(gathered: Gathered, settings: Settings) -> Iterator[str]:
     """Sentences about what is accepted, but probably not meant."""
+    yield from not_yet(gathered, settings)
     intervals: dict[Key, Duration] = {("polling", "interval"): settings.polling.interval}
     intervals |= {("lines", name, "interval"): settings.interval_of(name) for name in settings.lines}
     for key, interval in intervals.items():
