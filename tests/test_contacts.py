@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 import stat
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from address_books import Radicale, radicale
+from address_books import Radicale, answering, radicale
 from values import NOW
 from world import until
 
@@ -248,7 +249,9 @@ async def test_a_server_in_trouble_is_told_once_and_the_old_cards_stay(
         await until(lambda: len(caplog.messages) == 1)
         await asyncio.sleep(0.1)
         assert contacts.book.name_of(NUMBER) == "Anna"
-        assert contacts.shelf.trouble_since == NOW
+        time.now += MINUTE
+        await contacts.synchronise()
+        assert (contacts.shelf.tried_at, contacts.shelf.trouble_since) == (NOW + MINUTE, NOW)
         await contacts.use(sources(tmp_path, carddav=server.settings()))
         await until(lambda: len(caplog.messages) == 2)
     assert caplog.messages == [
@@ -282,3 +285,23 @@ async def test_a_cache_that_can_t_be_written_is_told_and_costs_no_name(
     await contacts.synchronise()
     assert contacts.book.name_of(NUMBER) == "Anna"
     assert caplog.messages == ["contacts: contacts.cache: cannot be written: No such file or directory"]
+
+
+async def test_what_another_server_says_after_a_reload_does_not_count(tmp_path: Path) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def answer(_: object) -> tuple[str, dict[str, str], bytes]:
+        asked.set()
+        go_on.wait(10)
+        return "500 Oops", {}, b""
+
+    with answering(answer) as slow:
+        contacts = Contacts(Time())
+        contacts.read(sources(tmp_path, carddav=slow.settings()))
+        under_way = asyncio.create_task(contacts.synchronise())
+        await asyncio.to_thread(asked.wait, 10)
+        await contacts.use(sources(tmp_path))
+        go_on.set()
+        await under_way
+    assert contacts.shelf == Shelf()
+    assert not (tmp_path / "contacts.cache").exists()

@@ -144,6 +144,15 @@ async def test_names_may_be_spelled_otherwise_in_another_answer() -> None:
         assert names_of(await synchronise(server.settings(), Shelf())) == {"Mette": ("20305071",)}
 
 
+async def test_a_name_with_signs_of_xml_in_it_is_asked_for_as_it_is() -> None:
+    def fetch(asked: Asked) -> Answer:
+        assert asked.hrefs == ["/book/a&amp;b"]
+        return multistatus(response("/book/a&amp;b", a_card("Mette")))
+
+    with answering(a_book(fetch, "/book/a&amp;b")) as server:
+        assert list((await synchronise(server.settings(), Shelf())).cards) == ["/book/a&b"]
+
+
 async def test_a_card_that_is_gone_or_makes_no_sense_hides_nobody() -> None:
     def fetch(asked: Asked) -> Answer:
         nonsense = "<card:address-data>nonsense</card:address-data>"

@@ -178,6 +178,8 @@ def test_a_line_may_be_folded_in_the_middle_of_a_character() -> None:
         (("ORG;ENCODING=QUOTED-PRINTABLE;CHARSET=no-such-code:Caf=E9",), "Café"),
         (('item1.FN;X="a:b;c":Mette',), "Mette"),
         (("FN:Mette=",), "Mette="),
+        (("FN:Mette=", "NOTE;ENCODING=QUOTED-PRINTABLE:a=", "b"), "Mette="),
+        (("FN;ENCODING=QUOTED-PRINTABLE;CHARSET=KOI8-R:=EB=CF=D4",), "Кот"),
     ],
 )
 def test_what_a_card_s_owner_is_called(lines: tuple[str, ...], name: str) -> None:

@@ -13,8 +13,6 @@ from vmwatch.models import Alert, Voicemail
 from vmwatch.vcards import Card
 from vmwatch.wording import one_line
 
-_LONGEST = 100
-"""Characters of a number: more than any has, `tel:` and an extension included."""
 _SIGNS = re.compile(r"[\s./()\u2010-\u2015\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069-]+")
 _INTERNATIONAL = re.compile(r"\+[1-9][0-9]{4,14}")
 _TRUNK = "(0)"
@@ -60,7 +58,7 @@ def key(number: str, region: str) -> str | None:
     if _INTERNATIONAL.fullmatch(bare) and _TRUNK not in number:
         return bare  # as nearly all are: taking a number apart costs a hundred times as much
     try:
-        parsed = phonenumbers.parse(number[:_LONGEST], region or None)
+        parsed = phonenumbers.parse(number, region or None)
     except phonenumbers.NumberParseException:
         return None
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)

@@ -33,7 +33,7 @@ class _NoDoctype(ET.TreeBuilder):
 
 def resources(body: bytes) -> tuple[Resource, ...]:
     """Raises MultistatusError."""
-    parser = ET.XMLParser(target=_NoDoctype(), encoding="utf-8")  # noqa: S314 - see above
+    parser = ET.XMLParser(target=_NoDoctype())  # noqa: S314 - see above
     try:
         parser.feed(body)
         root = parser.close()
