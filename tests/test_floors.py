@@ -14,13 +14,15 @@ import vmwatch
 ROOT = Path(vmwatch.__file__).parent
 FLOORS = {
     0: {"models", "texts"},
-    1: {"errors", "backoff", "settings", "reading", "wording", "pins", "redaction", "tally", "samples", "templates"},
-    2: {"calls", "decide", "condition", "voice"},
+    1: {"errors", "backoff", "settings", "reading", "wording", "pins", "redaction", "tally", "samples", "templates"}
+    | {"vcards", "multistatus", "hours"},
+    2: {"calls", "decide", "condition", "voice", "book"},
     3: {
         "config",
         "ledger",
         "telecomx",
         "channels",
+        "contacts",
         "heartbeat",
         "languages",
         "lifesign",
@@ -39,8 +41,8 @@ FLOORS = {
     9: {"__main__"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
-NEIGHBOURS = {("poll", "attempt"), ("reading", "errors"), ("config", "languages")}
-"""A round begins attempts, what can't be read is a Trouble, and a language that is asked for must be there."""
+NEIGHBOURS = {("poll", "attempt"), ("reading", "errors"), ("config", "languages"), ("settings", "hours")}
+"""A round begins attempts, what can't be read is a Trouble, a language must be there, times of day are settings."""
 
 IMPURE = frozenset(
     {"aiohttp", "aiosqlite", "apprise", "apscheduler", "asyncio", "fcntl", "glob", "http", "io", "logging", "os"}
@@ -53,7 +55,8 @@ OWNERS = {
     "asyncpg": {"ledger/postgres"},
     "sqlite3": {"ledger/sqlite", "ledger/turns"},
     "apprise": {"channels"},
-    "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener", "demo/phone"},
+    "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener", "demo/phone"}
+    | {"contacts/carddav"},
     "babel": {"languages"},
     "jinja2": {"templates", "web/drawing"},
     "random": {"heartbeat", "simulator/callers", "simulator/exchange", "demo/__init__", "demo/hand"},

@@ -11,9 +11,11 @@ from datetime import tzinfo
 from vmwatch import __version__, languages, signals, systemd
 from vmwatch.adopt import adopt, renamed
 from vmwatch.attempt import Attempts, Observer
+from vmwatch.book import Book
 from vmwatch.channels import Channel
 from vmwatch.condition import Condition
 from vmwatch.config import Loaded
+from vmwatch.contacts import Contacts
 from vmwatch.deliver import Deliverer
 from vmwatch.errors import ConfigError, LedgerError, ListenError
 from vmwatch.heartbeat import Clock, Heartbeat
@@ -67,6 +69,7 @@ class Daemon:
         self._clients: dict[Operator, Telecomx] = {}
         self._condition = Condition()
         self._tally = Tally()
+        self._contacts = Contacts(self._clock.wall)
         self._told = ""
 
     async def run(self) -> None:
@@ -90,11 +93,19 @@ class Daemon:
                 attempts = Attempts(self._ledger, self._clock, self._observe, self._tally)
                 self._poller = Poller(self._ledger, self._clock, attempts, tasks, self._bell.set)
                 self._deliverer = Deliverer(
-                    self._ledger, self._clock, tasks, self._zone, self._bell.set, self._condition.channel, self._tally
+                    self._ledger,
+                    self._clock,
+                    tasks,
+                    self._zone,
+                    self._bell.set,
+                    self._condition.channel,
+                    self._tally,
+                    self._book,
                 )
                 self._store = StoreTrouble(self._ledger, self._clock, tasks)
                 self._stale = Staleness(self._ledger, self._clock, self._tally)
                 self._life = LifeSign(tasks)
+                await self._contacts.use(self._loaded.contacts)
                 await self._use(self._loaded.settings, None)
                 await self._live(tasks)
 
@@ -107,8 +118,11 @@ class Daemon:
 
     def _window(self) -> Web:
         url, trouble = self._loaded.store_url, lambda: self._ledger.trouble
-        facts = Facts(url, self._clock, self._tally, trouble, self._concerns, self._zone)
+        facts = Facts(url, self._clock, self._tally, trouble, self._concerns, self._zone, self._book)
         return Web(facts, Hands(self._ledger, self._clock.now, self._bell.set), self._beside)
+
+    def _book(self) -> Book:
+        return self._contacts.book
 
     def _concerns(self) -> Concerns:
         condition = self._condition
@@ -122,7 +136,8 @@ class Daemon:
         heartbeat = Heartbeat(self._bell.set, self._chores.set)
         self._bell.set()
         self._chores.set()
-        side = [tasks.create_task(loop) for loop in (heartbeat.run(), self._rounds(), self._reloads(), self._tidy())]
+        loops = (heartbeat.run(), self._rounds(), self._reloads(), self._tidy(), self._contacts.run())
+        side = [tasks.create_task(loop) for loop in loops]
         systemd.ready(self._status())
         log.info("watching %d line(s), alerting %d channel(s)", *self._counts())
         await self._stop.wait()
@@ -215,6 +230,7 @@ class Daemon:
             raise
         await self._ledger.note_page(self._web.address)
         self._loaded = loaded
+        await self._contacts.use(loaded.contacts)
         log.info("the configuration was read again: %d line(s), %d channel(s)", *self._counts())
 
     async def _tidy(self) -> None:

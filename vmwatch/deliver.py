@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import tzinfo
 
 from vmwatch import decide, languages
+from vmwatch.book import EMPTY, Book, named
 from vmwatch.channels import Channel
 from vmwatch.errors import LedgerError
 from vmwatch.heartbeat import Clock
@@ -51,6 +52,7 @@ class Deliverer:
         ring: Callable[[], None] = lambda: None,
         observe: Callable[[ChannelStanding], None] = lambda _: None,
         tally: Tally | None = None,
+        book: Callable[[], Book] = lambda: EMPTY,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
@@ -58,6 +60,7 @@ class Deliverer:
         self._zone = zone
         self._ring = ring
         self._observe = observe
+        self._book = book
         self._tally = tally or Tally()
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
@@ -145,7 +148,7 @@ class Deliverer:
         return following
 
     def _words(self, delivery: Delivery) -> Text:
-        said = self._voices[delivery.channel].says(delivery.alert, delivery.maybe_repeat)
+        said = self._voices[delivery.channel].says(named(delivery.alert, self._book()), delivery.maybe_repeat)
         about = (delivery.channel, delivery.alert.kind)
         if said.failed:
             level = logging.DEBUG if self._failed.get(about) == said.failed else logging.WARNING

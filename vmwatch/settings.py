@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Literal, Self
@@ -24,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from vmwatch import hours
 from vmwatch.models import DAY, HOUR, MINUTE, SECOND, Duration, Kind, Privacy, Recipient
 
 _UNITS = {"ms": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
@@ -38,6 +40,8 @@ _HOST_NAME = re.compile(r"(?=.{1,253}$)(?!.*\.\.)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")
+_NUMBERS = re.compile(r"\+[1-9][0-9]{0,13}\*")
+WITHHELD, UNKNOWN = "withheld", "unknown"
 _GROUPS = frozenset(kind.group for kind in Kind)
 _KINDS = frozenset(kind.value for kind in Kind)
 LONGEST: Duration = 36_500 * DAY
@@ -261,10 +265,81 @@ def _ping_url(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _region(value: Any) -> str:
+    if not isinstance(value, str) or value.upper() not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError('must be a country in two letters, like "DK"')
+    return value.upper()
+
+
+def _file_name(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError("must be the name of a file, in quotes")
+    return value
+
+
+def _dav_url(value: str) -> str:
+    parts = _split(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(
+            'must be an address book\'s URL, like "https://cloud.example.com/dav/addressbooks/me/contacts/"'
+        )
+    if "@" in parts.netloc:
+        raise ValueError("must not have a user name or a password: set user and password")
+    if "?" in value or "#" in value:
+        raise ValueError("must not have a query or a fragment")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("must be https, for the password travels with it (http only for 127.0.0.1, ::1 or localhost)")
+    return value
+
+
+def _window(value: Any) -> hours.Window:
+    if not isinstance(value, str):
+        raise ValueError('must be text such as "22:00-07:00"')
+    return hours.window(value)
+
+
+def _leaving_time(value: tuple[hours.Window, ...]) -> tuple[hours.Window, ...]:
+    if value and hours.covers_the_week(value):
+        raise ValueError("covers the whole week: no alert would ever be sent")
+    return value
+
+
+def _reminder(value: Any) -> Reminder:
+    if isinstance(value, str) and value.startswith("next "):
+        return Reminder(at=hours.clock(value.removeprefix("next ").strip()) % hours.DAY_OF_MINUTES)
+    return Reminder(after=_at_least(MINUTE, '"1m"')(value))
+
+
+def _later_each(value: tuple[Reminder, ...]) -> tuple[Reminder, ...]:
+    waits = [step.after for step in value if step.at is None]
+    if waits != sorted(set(waits)) or any(step.at is not None for step in value[: len(waits)]):
+        raise ValueError('must be in order: first waits such as "30m", "2h", then times such as "next 08:00"')
+    return value
+
+
+def _callers(value: Any) -> str:
+    if value in (WITHHELD, UNKNOWN) or (isinstance(value, str) and _NUMBERS.fullmatch(value)):
+        return str(value)
+    if not isinstance(value, str) or not value.startswith("+"):
+        raise ValueError('must be a number like "+4571919998", a beginning like "+4570*", "withheld" or "unknown"')
+    return _e164(value)
+
+
 def _host_name(value: Any) -> str:
     if not isinstance(value, str) or not _HOST_NAME.fullmatch(value):
         raise ValueError('must be a host\'s name without a port, like "vmwatch.example.com"')
     return value.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """So long after the alert, or at the next time of day `at`."""
+
+    after: Duration = 0
+    at: hours.Minute | None = None
+
+    def __str__(self) -> str:
+        return spelled(self.after) if self.at is None else f"next {self.at // 60:02}:{self.at % 60:02}"
 
 
 _SPELLED = PlainSerializer(spelled, return_type=str, when_used="json")
@@ -273,7 +348,10 @@ _HIDDEN = PlainSerializer(lambda _: "<secret>", return_type=str, when_used="json
 Span = Annotated[Duration, BeforeValidator(duration), _SPELLED]
 Wait = Annotated[Duration, BeforeValidator(_at_least(1, "1ms")), _SPELLED]
 Interval = Annotated[Duration, BeforeValidator(_at_least(SECOND, '"1s": every poll is a login')), _SPELLED]
+Leisure = Annotated[Duration, BeforeValidator(_at_least(MINUTE, '"1m"')), _SPELLED]
 Name = Annotated[str, BeforeValidator(_name)]
+QuietWindow = Annotated[hours.Window, BeforeValidator(_window), PlainSerializer(str, return_type=str, when_used="json")]
+ReminderStep = Annotated[Reminder, BeforeValidator(_reminder), PlainSerializer(str, return_type=str, when_used="json")]
 
 
 class _Table(BaseModel):
@@ -384,6 +462,48 @@ def _templates(kinds: Sequence[str]) -> type[_Table]:
 Templates = _templates([kind.value for kind in Kind])
 
 
+class Escalation(_Table):
+    after: Leisure
+    channels: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class CardDav(_Table):
+    url: Annotated[str | None, AfterValidator(lambda value: value and _dav_url(value))] = None
+    """Of one address book. None: there is none."""
+    user: str | None = None
+    password: Annotated[SecretStr | None, _HIDDEN] = None
+    interval: Leisure = HOUR
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.url is None and (self.user is not None or self.password is not None):
+            raise ValueError("url is missing: set the address book's URL")
+        if (self.user is None) != (self.password is None):
+            raise ValueError("set both user and password (or password_file), or neither")
+        if self.user is not None and ":" in self.user:
+            raise ValueError('user must not have a ":"')
+        return self
+
+
+class Contacts(_Table):
+    vcards: tuple[Annotated[str, BeforeValidator(_file_name)], ...] = ()
+    """Files, seen from the configuration's folder."""
+    default_region: Annotated[str | None, BeforeValidator(_region)] = None
+    """The country of numbers without one. None: that of most lines."""
+    carddav: CardDav = CardDav()
+
+
+@dataclass(frozen=True, slots=True)
+class ContactSources:
+    """Where the address book comes from, with absolute paths."""
+
+    vcards: tuple[str, ...] = ()
+    region: str = ""
+    carddav: CardDav = field(default_factory=CardDav)
+    cache: str = ""
+    """The file that what CardDAV brought is kept in."""
+
+
 class Channel(_Table):
     url: Annotated[SecretStr, AfterValidator(_not_empty), _HIDDEN]
     events: tuple[Annotated[str, BeforeValidator(_event)], ...] = ("voicemail", "line", "channel")
@@ -393,9 +513,33 @@ class Channel(_Table):
     """None: alerts.timezone."""
     privacy: Privacy = Privacy.FULL
     templates: Templates = Templates()  # type: ignore[valid-type]
+    quiet: Annotated[tuple[QuietWindow, ...], AfterValidator(_leaving_time)] = ()
+    """When alerts are held, in the channel's time zone."""
 
     def template(self, kind: Kind) -> Template:
         return reduce(getattr, kind.value.split("."), self.templates)
+
+
+class Callers(_Table):
+    """A group of callers, and what becomes of their messages."""
+
+    numbers: tuple[Annotated[str, BeforeValidator(_callers)], ...] = ()
+    """E.164, beginnings (`+4570*`), `withheld`, `unknown`."""
+    in_contacts: bool = False
+    channels: tuple[str, ...] | None = None
+    """None: the line's."""
+    urgent: bool = False
+    mute: bool = False
+    min_length: Span = 0
+    """Shorter messages are noted, but not announced."""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if not self.numbers and not self.in_contacts:
+            raise ValueError("has no callers: set numbers, or in_contacts = true")
+        if self.mute and self.urgent:
+            raise ValueError("set mute or urgent, not both")
+        return self
 
 
 class Line(_Table):
@@ -408,6 +552,9 @@ class Line(_Table):
     interval: Interval | None = None
     """None: polling.interval."""
     enabled: bool = True
+    remind: Annotated[tuple[ReminderStep, ...], AfterValidator(_later_each)] = ()
+    """When a message that nobody has heard is told again."""
+    escalate: tuple[Escalation, ...] = ()
 
 
 class Settings(_Table):
@@ -420,7 +567,9 @@ class Settings(_Table):
     web: Web = Web()
     alerts: Alerts = Alerts()
     heartbeat: LifeSign = LifeSign()
+    contacts: Contacts = Contacts()
     channels: dict[Name, Channel] = {}
+    callers: dict[Name, Callers] = {}
     lines: dict[Name, Line] = {}
 
     def language_of(self, channel: str) -> str:

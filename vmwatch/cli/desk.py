@@ -72,6 +72,13 @@ async def clock(ledger: Ledger) -> Clock:
     return found
 
 
+def wall() -> Instant:
+    """By this machine's own clock, which what is kept outside the ledger goes by."""
+    from vmwatch.heartbeat import Clock
+
+    return Clock().wall()
+
+
 def say(text: str) -> None:
     """A sentence for the person at the terminal, on standard error."""
     print(text, file=sys.stderr)  # noqa: T201 - this is the command line

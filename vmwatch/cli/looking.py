@@ -5,7 +5,7 @@ from __future__ import annotations
 from tzlocal import get_localzone
 
 from vmwatch import shapes, wishes
-from vmwatch.cli import desk, tables
+from vmwatch.cli import addressed, desk, tables
 from vmwatch.cli.parser import Options
 from vmwatch.errors import UsageError
 from vmwatch.ledger import Ledger
@@ -16,13 +16,15 @@ async def status(options: Options) -> int:
     async with desk.store(options.config) as ledger:
         now = await desk.now(ledger)
         seen = await shapes.seen(ledger, now)
+        troubles = [] if options.json else await addressed.troubles(ledger, options.config)
     if options.json:
         desk.print_json(shapes.status(seen))
     else:
         out = desk.out()
         for part in tables.status(seen, now):
             out.print(part)
-        for sentence in (*tables.remarks(seen.lines, seen.daemon.stale), *tables.disagreements(seen.disagreements)):
+        remarks = tables.remarks(seen.lines, seen.daemon.stale)
+        for sentence in (*remarks, *tables.disagreements(seen.disagreements), *troubles):
             out.print(sentence, markup=False)
     return int(shapes.is_troubled(seen))
 
@@ -31,10 +33,11 @@ async def messages(options: Options) -> int:
     async with desk.store(options.config) as ledger:
         number = (await wishes.find_line(ledger, options.line)).number if options.line else None
         views = await ledger.messages.listing(number, new_only=options.new, most=options.limit)
+        book = (await addressed.looked_up(ledger, options.config)).book
     if options.json:
-        desk.print_json([shapes.message(view) for view in views])
+        desk.print_json([shapes.message(view, book) for view in views])
     elif views:
-        desk.out().print(tables.messages(views, get_localzone()))
+        desk.out().print(tables.messages(views, get_localzone(), book))
     else:
         desk.out().print("No voicemails seen.")
     return 0

@@ -8,8 +8,9 @@ from typing import Any
 from tzlocal import get_localzone
 
 from vmwatch import config, languages, samples, wishes
+from vmwatch.book import introduced
 from vmwatch.channels import Shown, prepare, shown
-from vmwatch.cli import desk
+from vmwatch.cli import addressed, desk
 from vmwatch.cli.parser import Options
 from vmwatch.errors import UsageError
 from vmwatch.heartbeat import Clock
@@ -86,7 +87,8 @@ async def _stored(options: Options, kind: Kind) -> Alert:
         if view is None:
             raise UsageError(f"{options.message}: there is no such message; `vmwatch messages --json` has their ids")
         line = await wishes.find_line(ledger, view.line)
-    voicemail = view.voicemail
+        book = (await addressed.looked_up(ledger, options.config)).book
+    voicemail = introduced(view.voicemail, book)
     return Alert(kind, (), line.label, line.number, (voicemail.id,), (voicemail,), 1)
 
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vmwatch import wording
+from vmwatch.book import Book
 from vmwatch.ledger import ChannelView, DaemonView, MessageView, Owed, ProcessView
 from vmwatch.models import DAY, HOUR, MINUTE, SECOND, ChannelState, DeliveryState, Instant, LineState, Standing
 from vmwatch.shapes import IN_TROUBLE, Seen
@@ -149,7 +150,7 @@ def channels(views: Iterable[ChannelView], now: Instant) -> Table:
     return table
 
 
-def messages(views: Iterable[MessageView], zone: tzinfo) -> Table:
+def messages(views: Iterable[MessageView], zone: tzinfo, book: Book) -> Table:
     table = _table("received", "line", "caller", "name", "length", "state")
     for view in views:
         voicemail = view.voicemail
@@ -157,7 +158,7 @@ def messages(views: Iterable[MessageView], zone: tzinfo) -> Table:
             clock(voicemail.received_at or view.first_seen_at, zone),
             escape(view.line),
             escape(wording.number(voicemail.caller)) if voicemail.caller else "withheld",
-            escape(voicemail.caller_name or "—"),
+            escape(book.name_of(voicemail.caller) or voicemail.caller_name or "—"),
             "—" if voicemail.length is None else wording.length(voicemail.length),
             "[green]new[/]" if view.left_new_at is None else f"left {clock(view.left_new_at, zone)}",
         )

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from vmwatch import languages, voice
-from vmwatch.config import shape
-from vmwatch.config.gather import Gathered
+from vmwatch import languages, vcards, voice
+from vmwatch.config import files, shape
+from vmwatch.config.gather import Gathered, shown
+from vmwatch.config.groups import between_groups, named_channels, not_yet
 from vmwatch.config.objections import Key, Objection, did_you_mean, dotted
 from vmwatch.errors import ConfigError
 from vmwatch.models import SECOND, Duration, Kind
@@ -20,6 +22,8 @@ from vmwatch.settings import Settings, spelled
 
 BRISK: Duration = 15 * SECOND
 """Polling more often than this is allowed, and warned of."""
+_BEGINNING = 64 << 10
+"""Bytes of a file of contacts that tell whether it is one."""
 ObjectToUrl = Callable[[str], str | None]
 """None for a channel's URL that can be used, else why not, without the URL."""
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -33,6 +37,7 @@ _WORDS = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "tuple_type": "must be a list",
+    "too_short": "must not be empty",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_parsing_size": "must be a whole number",
@@ -94,6 +99,8 @@ def crosswise(gathered: Gathered, object_to_url: ObjectToUrl) -> Iterator[Object
     yield from _absent_channels(gathered)
     yield from _bad_urls(gathered, object_to_url)
     yield from _bad_voices(gathered)
+    yield from bad_vcards(gathered)
+    yield from between_groups(gathered)
 
 
 def _bad_voices(gathered: Gathered) -> Iterator[Objection]:
@@ -147,11 +154,9 @@ def _with_text(gathered: Gathered, table: str, key: str) -> Iterator[tuple[str, 
 
 def _absent_channels(gathered: Gathered) -> Iterator[Objection]:
     present = tuple(key[1] for key in gathered.tables if key[0] == "channels" and len(key) == 2)
-    for name, line in gathered.tree.get("lines", {}).items():
-        wanted = line.get("channels")
-        for channel in wanted if isinstance(wanted, list) else ():
-            if isinstance(channel, str) and channel not in present:
-                yield gathered.objection(("lines", name, "channels"), _absent(channel, present))
+    for key, channel in named_channels(gathered):
+        if channel not in present:
+            yield gathered.objection(key, _absent(channel, present))
 
 
 def _absent(channel: str, present: tuple[str, ...]) -> str:
@@ -167,8 +172,26 @@ def _bad_urls(gathered: Gathered, object_to_url: ObjectToUrl) -> Iterator[Object
             yield gathered.objection(("channels", name, "url"), against)
 
 
+def bad_vcards(gathered: Gathered) -> Iterator[Objection]:
+    """Files of contacts that are not there, can't be read or hold something else, as far as their beginnings tell."""
+    names = gathered.tree.get("contacts", {}).get("vcards")
+    for place, name in enumerate(names if isinstance(names, list) else (), 1):
+        path = Path(gathered.source).parent / name if isinstance(name, str) and name.strip() else None
+        against = path and _against_vcards(path)
+        if path is not None and against is not None:
+            yield gathered.objection(("contacts", "vcards"), f"entry {place}: {shown(name, path)} {against}")
+
+
+def _against_vcards(path: Path) -> str | None:
+    try:
+        return vcards.objection(files.beginning(path, _BEGINNING))
+    except files.UnreadableError as error:
+        return str(error)
+
+
 def unwise(gathered: Gathered, settings: Settings) -> Iterator[str]:
     """Sentences about what is accepted, but probably not meant."""
+    yield from not_yet(gathered, settings)
     intervals: dict[Key, Duration] = {("polling", "interval"): settings.polling.interval}
     intervals |= {("lines", name, "interval"): settings.interval_of(name) for name in settings.lines}
     for key, interval in intervals.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
 from vmwatch import __version__, shapes
+from vmwatch.book import EMPTY, Book
 from vmwatch.errors import LedgerError
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
@@ -39,6 +40,7 @@ class Facts:
     concerns: Callable[[], Concerns] = Concerns
     zone: tzinfo = UTC
     """In which people read times."""
+    book: Callable[[], Book] = lambda: EMPTY
 
     def by_path(self) -> Mapping[str, Tell]:
         return {
@@ -77,7 +79,7 @@ class Facts:
     async def messages(self, ledger: Ledger, wanted: Wanted) -> Answer:
         number = await _number(ledger, wanted.line) if wanted.line is not None else None
         views = await ledger.messages.listing(number, new_only=wanted.new, most=wanted.limit)
-        return as_json([shapes.message(view) for view in views])
+        return as_json([shapes.message(view, self.book()) for view in views])
 
     async def outbox(self, ledger: Ledger, wanted: Wanted) -> Answer:
         owed = await ledger.outbox.listing(everything=wanted.all, most=wanted.limit)

@@ -109,8 +109,12 @@ class Page:
     async def _parts(self, view: View) -> Parts:
         return await self._drawn.get(view, partial(self._draw, view))
 
+    async def _look(self) -> Sight:
+        facts = self._facts
+        return await see(self._ledger, facts.clock, facts.concerns, facts.book())
+
     async def _draw(self, view: View) -> Parts:
-        sight = await self._sights.get("sight", partial(see, self._ledger, self._facts.clock, self._facts.concerns))
+        sight = await self._sights.get("sight", self._look)
         known = self._latest.get(view)
         if known is not None and known[0] == sight:
             return known[1]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vmwatch import shapes
+from vmwatch.book import EMPTY, Book, introduced
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import ChannelView, DaemonView, Ledger, MessageView, Owed, Past, Told
 from vmwatch.models import DAY, DeliveryState, Instant, Standing
@@ -46,17 +47,18 @@ class Sight:
     """Where the pictures end."""
 
 
-async def see(ledger: Ledger, clock: Clock, concerns: Callable[[], Concerns]) -> Sight:
+async def see(ledger: Ledger, clock: Clock, concerns: Callable[[], Concerns], book: Book = EMPTY) -> Sight:
     """Raises LedgerError."""
     now = clock.now()
     until = edge(now)
     lines = await shapes.lines_shown(ledger, now)
+    views = await ledger.messages.listing(None, new_only=False, most=MESSAGES)
     owed = await ledger.outbox.listing(everything=False, most=_LOOKED_THROUGH)
     return Sight(
         daemon=await ledger.daemon(),
         lines=tuple(sorted(lines, key=lambda line: (line.state not in shapes.IN_TROUBLE, line.label.lower()))),
         channels=await ledger.outbox.channels(),
-        messages=await ledger.messages.listing(None, new_only=False, most=MESSAGES),
+        messages=tuple(replace(view, voicemail=introduced(view.voicemail, book)) for view in views),
         told=await ledger.messages.told(MESSAGES),
         dead=tuple(one for one in owed if one.state is DeliveryState.DEAD)[:DELIVERIES],
         past=await ledger.history.since(until - DAY, now),
