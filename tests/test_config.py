@@ -406,6 +406,8 @@ def test_what_counts_is_shown_without_secrets(tmp_path: Path) -> None:
         "channels": ["phone"],
         "interval": "1h30m",
         "enabled": True,
+        "remind": [],
+        "escalate": [],
     }
     assert not re.search("8352|hidden", json.dumps(shown))
 
@@ -473,7 +475,7 @@ def test_the_example_mentions_every_key() -> None:
     written = set(re.findall(r"(?:^|[{,] *)([a-z_]+) =", text, flags=re.MULTILINE))
     keys = {key[-1] for key in shape.every_key("home")}
     assert keys <= written
-    assert written - keys == {"error_backoff", "lockout_backoff", "retry"}
+    assert written - keys == {"error_backoff", "lockout_backoff", "retry", "after"}
 
 
 @contextmanager

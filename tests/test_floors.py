@@ -13,7 +13,7 @@ import vmwatch
 
 ROOT = Path(vmwatch.__file__).parent
 FLOORS = {
-    0: {"models"},
+    0: {"models", "hours"},
     1: {"errors", "backoff", "settings", "reading", "wording", "pins", "redaction", "tally"},
     2: {"decide", "condition"},
     3: {
@@ -30,7 +30,7 @@ FLOORS = {
         "tasks",
         "terminal",
     },
-    4: {"adopt", "attempt", "poll", "deliver", "shapes", "stale", "store_trouble"},
+    4: {"adopt", "attempt", "poll", "deliver", "follow", "shapes", "stale", "store_trouble"},
     5: {"web"},
     6: {"daemon"},
     7: {"demo"},

@@ -16,6 +16,7 @@ from vmwatch.condition import Condition
 from vmwatch.config import Loaded
 from vmwatch.deliver import Deliverer
 from vmwatch.errors import ConfigError, LedgerError, ListenError
+from vmwatch.follow import Follower
 from vmwatch.heartbeat import Clock, Heartbeat
 from vmwatch.ledger import Ledger
 from vmwatch.lifesign import LifeSign
@@ -83,6 +84,7 @@ class Daemon:
                 self._deliverer = Deliverer(
                     self._ledger, self._clock, tasks, self._zone, self._bell.set, self._condition.channel, self._tally
                 )
+                self._follower = Follower(self._ledger, self._clock, self._zone)
                 self._store = StoreTrouble(self._ledger, self._clock, tasks, self._zone)
                 self._stale = Staleness(self._ledger, self._clock, self._tally)
                 self._life = LifeSign(tasks)
@@ -137,6 +139,7 @@ class Daemon:
 
     async def _round(self) -> None:
         await self._follow_clock()
+        await self._follower.round()
         await self._deliverer.round()
         await self._poller.round()
         await self._stale.after_round()
@@ -148,6 +151,7 @@ class Daemon:
         if step:
             await self._ledger.shift(step)
             self._clock.follow(step)
+            await self._follower.reckon()
             log.warning("the clock was set by %+.0f s; every wait is kept as long as it was", step / SECOND)
 
     async def _reloads(self) -> None:
@@ -210,6 +214,7 @@ class Daemon:
         channels = {name: Channel(name, url) for name, url in urls.items()}
         self._poller.use(settings, client)
         self._deliverer.use(settings, channels)
+        await self._follower.use(settings)
         self._store.use(channels, settings.delivery.timeout)
         self._stale.use(settings)
         self._life.use(ping.get_secret_value() if (ping := settings.heartbeat.url) is not None else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -22,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from vmwatch import hours
 from vmwatch.models import DAY, HOUR, MINUTE, SECOND, Duration, Kind, Recipient
 
 _UNITS = {"ms": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
@@ -39,6 +41,8 @@ _POSTGRES = ("postgresql://", "postgres://")
 _GROUPS = frozenset(kind.group for kind in Kind)
 _KINDS = frozenset(kind.value for kind in Kind)
 LONGEST: Duration = 36_500 * DAY
+MOST_STEPS = 20
+"""Of reminders, and of escalations, for one line."""
 LONGEST_LABEL = 80
 """Characters."""
 
@@ -259,10 +263,41 @@ def _ping_url(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _reminder(value: Any) -> Reminder:
+    if isinstance(value, str) and value.startswith("next "):
+        return Reminder(at=hours.clock(value.removeprefix("next ").strip()) % hours.DAY_OF_MINUTES)
+    return Reminder(after=_at_least(MINUTE, '"1m"')(value))
+
+
+def _later_each(value: tuple[Reminder, ...]) -> tuple[Reminder, ...]:
+    waits = [step.after for step in value if step.at is None]
+    if waits != sorted(set(waits)) or any(step.at is not None for step in value[: len(waits)]):
+        raise ValueError('must be in order: first waits such as "30m", "2h", then times such as "next 08:00"')
+    return value
+
+
+def _longer_each(value: tuple[Escalation, ...]) -> tuple[Escalation, ...]:
+    waits = [step.after for step in value]
+    if waits != sorted(set(waits)):
+        raise ValueError("must be in order: each one's after is longer than that of the one before")
+    return value
+
+
 def _host_name(value: Any) -> str:
     if not isinstance(value, str) or not _HOST_NAME.fullmatch(value):
         raise ValueError('must be a host\'s name without a port, like "vmwatch.example.com"')
     return value.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """So long after the alert, or at the next time of day `at`."""
+
+    after: Duration = 0
+    at: hours.Minute | None = None
+
+    def __str__(self) -> str:
+        return spelled(self.after) if self.at is None else f"next {self.at // 60:02}:{self.at % 60:02}"
 
 
 _SPELLED = PlainSerializer(spelled, return_type=str, when_used="json")
@@ -271,7 +306,9 @@ _HIDDEN = PlainSerializer(lambda _: "<secret>", return_type=str, when_used="json
 Span = Annotated[Duration, BeforeValidator(duration), _SPELLED]
 Wait = Annotated[Duration, BeforeValidator(_at_least(1, "1ms")), _SPELLED]
 Interval = Annotated[Duration, BeforeValidator(_at_least(SECOND, '"1s": every poll is a login')), _SPELLED]
+Leisure = Annotated[Duration, BeforeValidator(_at_least(MINUTE, '"1m"')), _SPELLED]
 Name = Annotated[str, BeforeValidator(_name)]
+ReminderStep = Annotated[Reminder, BeforeValidator(_reminder), PlainSerializer(str, return_type=str, when_used="json")]
 
 
 class _Table(BaseModel):
@@ -357,6 +394,11 @@ class LifeSign(_Table):
     """None: nobody is pinged."""
 
 
+class Escalation(_Table):
+    after: Leisure
+    channels: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class Channel(_Table):
     url: Annotated[SecretStr, AfterValidator(_not_empty), _HIDDEN]
     events: tuple[Annotated[str, BeforeValidator(_event)], ...] = ("voicemail", "line", "channel")
@@ -372,6 +414,14 @@ class Line(_Table):
     interval: Interval | None = None
     """None: polling.interval."""
     enabled: bool = True
+    remind: Annotated[tuple[ReminderStep, ...], Field(max_length=MOST_STEPS), AfterValidator(_later_each)] = ()
+    """When a message that nobody has heard is told again."""
+    escalate: Annotated[tuple[Escalation, ...], Field(max_length=MOST_STEPS), AfterValidator(_longer_each)] = ()
+    """Who else is told of it."""
+
+    @property
+    def follows(self) -> bool:
+        return bool(self.remind or self.escalate)
 
 
 class Settings(_Table):

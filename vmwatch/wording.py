@@ -137,6 +137,34 @@ def _summary(alert: Alert, zone: tzinfo) -> Text:
     return Text(f"{title} on {_line(alert)}", "\n".join(found) or f"Line: {_line(alert)}")
 
 
+def _reminder(alert: Alert, zone: tzinfo) -> Text:
+    return _unheard(alert, zone, "Not heard yet")
+
+
+def _escalated(alert: Alert, zone: tzinfo) -> Text:
+    return _unheard(alert, zone, "Nobody has heard")
+
+
+def _unheard(alert: Alert, zone: tzinfo, beginning: str) -> Text:
+    """One message as when it was announced, several as in a summary; the title says what is the matter."""
+    if alert.count > 1:
+        found, what = _summary(alert, zone), f"{alert.count} voicemails"
+    else:
+        found = _voicemail(alert, zone)
+        what = f"{found.title[0].lower()}{found.title[1:]}"
+    since = f"\nAnnounced: {moment(alert.since, zone)}" if alert.since is not None else ""
+    return Text(
+        f"{beginning}: {what} on {_line(alert)}" if alert.count > 1 else f"{beginning}: {what}", found.body + since
+    )
+
+
+def _heard(alert: Alert, zone: tzinfo) -> Text:
+    if alert.count > 1:
+        return Text(f"{alert.count} voicemails on {_line(alert)} were heard", _summary(alert, zone).body)
+    found = _voicemail(alert, zone)
+    return Text(f"Heard: {found.title[0].lower()}{found.title[1:]}", f"Nobody needs to call in any more.\n{found.body}")
+
+
 def _age(voicemail: Voicemail) -> tuple[Instant, str]:
     return (voicemail.received_at if voicemail.received_at is not None else _FIRST, voicemail.id)
 
@@ -322,6 +350,9 @@ def _command(alert: Alert, purpose: str) -> str:
 _WORDS: Mapping[Kind, Callable[[Alert, tzinfo], Text]] = {
     Kind.VOICEMAIL_NEW: _voicemail,
     Kind.VOICEMAIL_SUMMARY: _summary,
+    Kind.VOICEMAIL_REMINDER: _reminder,
+    Kind.VOICEMAIL_ESCALATED: _escalated,
+    Kind.VOICEMAIL_HEARD: _heard,
     Kind.LINE_LOCKED: _any_line(_locked),
     Kind.LINE_REJECTED: _rejected,
     Kind.LINE_NOT_ENABLED: _not_enabled,

@@ -31,6 +31,8 @@ _WORDS = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "tuple_type": "must be a list",
+    "too_short": "must not be empty",
+    "too_long": "has too many entries",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_parsing_size": "must be a whole number",
@@ -121,6 +123,16 @@ def _absent_channels(gathered: Gathered) -> Iterator[Objection]:
         for channel in wanted if isinstance(wanted, list) else ():
             if isinstance(channel, str) and channel not in present:
                 yield gathered.objection(("lines", name, "channels"), _absent(channel, present))
+        for channel in _escalated_to(line.get("escalate")):
+            if channel not in present:
+                yield gathered.objection(("lines", name, "escalate"), _absent(channel, present))
+
+
+def _escalated_to(steps: Any) -> Iterator[str]:
+    """The channels that an escalation names, whatever else is wrong with it."""
+    for step in steps if isinstance(steps, list) else ():
+        channels = step.get("channels") if isinstance(step, dict) else None
+        yield from (name for name in (channels if isinstance(channels, list) else ()) if isinstance(name, str))
 
 
 def _absent(channel: str, present: tuple[str, ...]) -> str:

@@ -5,6 +5,7 @@ line do around them is in those files, none of which decides.
 """
 
 from vmwatch.decide.delivery import after_delivery
+from vmwatch.decide.follow_ups import Steps, followed_up, heard, steps_of
 from vmwatch.decide.line import (
     asked,
     claimed,
@@ -23,11 +24,14 @@ from vmwatch.decide.rules import Rules, rules_of
 
 __all__ = [
     "Rules",
+    "Steps",
     "after_delivery",
     "after_poll",
     "asked",
     "claimed",
     "configured",
+    "followed_up",
+    "heard",
     "is_blocked",
     "obstacle",
     "paused",
@@ -36,5 +40,6 @@ __all__ = [
     "resumed",
     "rules_of",
     "shown",
+    "steps_of",
     "wanted",
 ]

@@ -1,6 +1,7 @@
 """The ledger: what vmwatch knows and owes, on disk. Real in every test.
 
-`lines` has the schedule, the claims and what polls came to; `outbox` the deliveries; `messages` what was seen.
+`lines` has the schedule, the claims and what polls came to; `outbox` the deliveries; `messages` what was seen;
+`follow_ups` when it is told again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from vmwatch.ledger import lines as _lines
 from vmwatch.ledger import outbox as _outbox
 from vmwatch.ledger.clock import shift
 from vmwatch.ledger.engine import Engine, Transaction
+from vmwatch.ledger.following import FollowUps
 from vmwatch.ledger.lines import Lines, QuietNote
 from vmwatch.ledger.messages import Messages, MessageView
 from vmwatch.ledger.migrations import migrate
@@ -72,6 +74,7 @@ class Ledger:
         self.lines = Lines(engine, me)
         self.outbox = Outbox(engine, me)
         self.messages = Messages(engine)
+        self.follow_ups = FollowUps(engine)
 
     @classmethod
     async def open(cls, url: str, *, create: bool, role: str = "verb") -> Ledger:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from vmwatch.decide import heard
+from vmwatch.ledger import following
 from vmwatch.ledger.alerts import DROPPED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import LINE, OPERATOR, REMEMBERED, VOICEMAIL, assigned, cells, listed, value
@@ -158,6 +160,7 @@ class Lines:
             await _keep_messages(transaction, decision, now)
             for alert in decision.alerts:
                 await owe(transaction, alert, now)
+            await following.begin(transaction, decision.after.number, decision.followed, now)
 
         return await self._unless_superseded(work)
 
@@ -227,6 +230,9 @@ async def _keep_messages(transaction: Transaction, decision: Decision, now: Inst
     await transaction.many(_LEFT, [{"number": number, "id": id_, "now": now} for id_ in decision.left])
     if decision.left:
         await transaction.run(_WITHDRAW, number=number, now=now)
+        await following.end(transaction, number, decision.left)
+        if decision.hear_of_left:
+            await following.tell_heard(transaction, heard(decision), decision.left, now)
     if decision.seen:
         await transaction.run(_OWE_AGAIN, number=number, now=now)
 

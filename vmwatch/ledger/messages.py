@@ -28,6 +28,7 @@ DELETE FROM alert WHERE created_at <= :before
 AND NOT EXISTS (SELECT 1 FROM message m WHERE m.alert_id = alert.id)
 AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.alert_id = alert.id)
 """
+_PRUNE_MENTIONS = "DELETE FROM mention WHERE NOT EXISTS (SELECT 1 FROM alert a WHERE a.id = mention.alert_id)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Messages:
             pruned = await transaction.run(_PRUNE_MESSAGES, before=before)
             await transaction.run(_PRUNE_DELIVERIES, before=before)
             await transaction.run(_PRUNE_ALERTS, before=before)
+            await transaction.run(_PRUNE_MENTIONS)
             return pruned
 
         return await self._engine.write(work)

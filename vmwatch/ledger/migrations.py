@@ -133,7 +133,35 @@ _FIRST = (
     "CREATE INDEX delivery_due ON delivery (state, channel, next_attempt_at)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+# Alerts about a message go on until it is heard; what was announced before this is not followed.
+_FOLLOWING = (
+    """
+    CREATE TABLE follow_up (
+        number TEXT NOT NULL,              -- the line's
+        message TEXT NOT NULL,             -- its id: announced, and not heard by anybody
+        alerted_at BIGINT NOT NULL,        -- what the steps' waits count from
+        done_until BIGINT NOT NULL,        -- steps up to this instant are done
+        at BIGINT NOT NULL,                -- when it is looked at again
+        due TEXT NOT NULL,                 -- what for: step, second_look, snooze
+        PRIMARY KEY (number, message)
+    )
+    """,
+    "CREATE INDEX follow_up_due ON follow_up (at)",
+    # Of alerts that tell again of messages which another alert announced (message.alert_id).
+    """
+    CREATE TABLE mention (
+        alert_id BIGINT NOT NULL,
+        number TEXT NOT NULL,
+        message TEXT NOT NULL,
+        PRIMARY KEY (alert_id, number, message)
+    )
+    """,
+    "CREATE INDEX mention_of_message ON mention (number, message)",
+    "ALTER TABLE message ADD COLUMN acked_at BIGINT",  # when a person said that it is seen to
+    "ALTER TABLE message ADD COLUMN snoozed_until BIGINT",  # when a person wants to hear of it again
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _FOLLOWING)
 
 NUMBERED = ("alert", "delivery")
 """Tables whose rows the database numbers by itself."""
@@ -145,13 +173,18 @@ _KEYS = {
     "message": "number, id",
     "channel": "name",
     "delivery": "id",
+    "follow_up": "number, message",
+    "mention": "alert_id, number, message",
 }
 _COLUMN = re.compile(r"^\s+([a-z_]+) (?:TEXT|INTEGER|BIGINT|\{serial\})", re.MULTILINE)
+_ADDED = re.compile(r"ALTER TABLE ([a-z_]+) ADD COLUMN ([a-z_]+) ")
 
 
 def _columns(table: str) -> tuple[str, ...]:
-    made = next(sql for step in MIGRATIONS for sql in step if f"CREATE TABLE {table} (" in sql)
-    return tuple(_COLUMN.findall(made))
+    statements = [sql for step in MIGRATIONS for sql in step]
+    made = next(sql for sql in statements if f"CREATE TABLE {table} (" in sql)
+    added = (column for sql in statements for name, column in _ADDED.findall(sql) if name == table)
+    return (*_COLUMN.findall(made), *added)
 
 
 TABLES = {table: (_columns(table), key) for table, key in _KEYS.items()}

@@ -85,7 +85,9 @@ WHERE state = 'pending' AND channel = :channel AND next_attempt_at < :until AND 
 """
 
 _LISTING = """
-SELECT d.id, d.alert_id, a.kind, l.name, m.id, d.channel, d.state, d.attempts, d.next_attempt_at, d.sent_at,
+SELECT d.id, d.alert_id, a.kind, l.name,
+       COALESCE(m.id, (SELECT MIN(o.message) FROM mention o WHERE o.alert_id = a.id HAVING COUNT(*) = 1)),
+       d.channel, d.state, d.attempts, d.next_attempt_at, d.sent_at,
        d.last_error, a.created_at
 FROM delivery d JOIN alert a ON a.id = d.alert_id LEFT JOIN line l ON l.number = a.number
 LEFT JOIN message m ON m.alert_id = a.id AND a.kind = 'voicemail.new'
