@@ -230,3 +230,76 @@ async def test_a_round_with_nothing_due_looks_once_and_writes_nothing(
             await bench.follow(SECOND)
         await bench.follower.reckon()
         assert committed == []
+
+
+async def key_of(bench: Bench) -> tuple[str, str]:
+    (view,) = await bench.ledger.messages.listing(None, new_only=True, most=9)
+    return view.key
+
+
+async def test_of_what_a_person_sees_to_nobody_is_reminded(operator: Simulator, tmp_path: Path, hook: Webhook) -> None:
+    escalate = ({"after": "20m", "channels": ["phone"]},)
+    async with following(operator, tmp_path, {"phone": hook}, "5m", escalate=escalate) as bench:
+        operator.leave(LINE)
+        await turn(bench, 1)
+        for _ in range(7):
+            await bench.poll(MINUTE)
+            await bench.follow()
+        await bench.ledger.messages.ack([await key_of(bench)], bench.clock.now())
+        await turn(bench, 30)
+        assert [(one["kind"], one["state"]) for one in await bench.outbox()] == [
+            ("voicemail.new", "sent"),
+            ("voicemail.reminder", "withdrawn"),
+        ]
+        (view,) = await bench.ledger.messages.listing(None, new_only=True, most=9)
+        assert view.acked_at is not None
+        await bench.follower.use(
+            settings_with(operator, {"phone": hook}, ("1h",))
+        )  # a reload follows it no more either
+        await turn(bench, 40)
+        assert len(await bench.told()) == 2
+
+
+async def test_a_snooze_is_quiet_until_it_ends_with_one_reminder(
+    operator: Simulator, tmp_path: Path, hook: Webhook
+) -> None:
+    async with following(operator, tmp_path, {"phone": hook}, "5m", "10m", "90m") as bench:
+        operator.leave(LINE, name="Donald Duck")
+        await turn(bench, 1)
+        await bench.ledger.messages.snooze([await key_of(bench)], bench.clock.now() + HOUR, bench.clock.now())
+        await turn(bench, 59)
+        assert titles(hook) == [NEW]
+        await turn(bench, 2)
+        assert titles(hook) == [NEW, AGAIN]
+        await turn(bench, 6)  # everything begins again
+        assert titles(hook) == [NEW, AGAIN, AGAIN]
+
+
+async def test_a_snooze_ends_also_where_nothing_is_configured_and_not_for_what_was_heard(
+    operator: Simulator, tmp_path: Path, hook: Webhook
+) -> None:
+    async with following(operator, tmp_path, {"phone": hook}) as bench:
+        id_ = operator.leave(LINE, name="Donald Duck")
+        await turn(bench, 1)
+        await bench.ledger.messages.snooze([await key_of(bench)], bench.clock.now() + HOUR, bench.clock.now())
+        await bench.follower.use(settings_with(operator, {"phone": hook}))  # a reload leaves it
+        await turn(bench, 62)
+        assert titles(hook) == [NEW, AGAIN]
+        await bench.ledger.messages.snooze([await key_of(bench)], bench.clock.now() + HOUR, bench.clock.now())
+        operator.hear(LINE, id_)
+        await turn(bench, 70)
+        assert titles(hook) == [NEW, AGAIN]
+
+
+async def test_an_announcement_that_did_not_get_through_waits_for_the_end_of_the_snooze(
+    operator: Simulator, tmp_path: Path, hook: Webhook
+) -> None:
+    async with following(operator, tmp_path, {"phone": hook}) as bench:
+        operator.leave(LINE, name="Donald Duck")
+        await bench.poll(MINUTE)
+        await bench.ledger.messages.snooze([await key_of(bench)], bench.clock.now() + 10 * MINUTE, bench.clock.now())
+        assert [one["waits"] for one in await bench.outbox()] == ["snoozed"]
+        await turn(bench, 9)
+        assert titles(hook) == []
+        await turn(bench, 3)
+        assert titles(hook) == [NEW]

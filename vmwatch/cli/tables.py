@@ -119,7 +119,7 @@ def channels(views: Iterable[ChannelView], now: Instant) -> Table:
 
 
 def messages(views: Iterable[MessageView], zone: tzinfo) -> Table:
-    table = _table("received", "line", "caller", "name", "length", "state")
+    table = _table("received", "line", "caller", "name", "length", "state", "id")
     for view in views:
         voicemail = view.voicemail
         table.add_row(
@@ -128,13 +128,24 @@ def messages(views: Iterable[MessageView], zone: tzinfo) -> Table:
             escape(wording.number(voicemail.caller)) if voicemail.caller else "withheld",
             escape(voicemail.caller_name or "—"),
             "—" if voicemail.length is None else wording.length(voicemail.length),
-            "[green]new[/]" if view.left_new_at is None else f"left {clock(view.left_new_at, zone)}",
+            _standing(view, zone),
+            escape(wording.one_line(view.voicemail.id)),
         )
     return table
 
 
+def _standing(view: MessageView, zone: tzinfo) -> str:
+    if view.left_new_at is not None:
+        return f"left {clock(view.left_new_at, zone)}"
+    if view.acked_at is not None:
+        return "new, acknowledged"
+    if view.snoozed_until is not None:
+        return f"[green]new[/], snoozed until {clock(view.snoozed_until, zone)}"
+    return "[green]new[/]"
+
+
 def outbox(deliveries: Iterable[Owed], now: Instant) -> Table:
-    table = _table("id", "alert", "line", "channel", "state", "tries", "when", "last error")
+    table = _table("id", "alert", "line", "channel", "state", "tries", "when", "waits", "last error")
     for owed in deliveries:
         table.add_row(
             str(owed.id),
@@ -144,6 +155,7 @@ def outbox(deliveries: Iterable[Owed], now: Instant) -> Table:
             f"[{_COLOURS[owed.state]}]{owed.state.value}[/]",
             str(owed.attempts),
             relative(owed.next_attempt_at or owed.sent_at, now),
+            owed.waits or "—",
             escape(owed.last_error or "—"),
         )
     return table

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from vmwatch.ledger.alerts import DROPPED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import VOICEMAIL, alert_from_json, cells, columns, listed, value
-from vmwatch.models import Alert, FollowedUp, FollowUp, Instant, Unheard, Voicemail
+from vmwatch.models import Alert, Due, FollowedUp, FollowUp, Instant, Unheard, Voicemail
 
 _FOLLOW_UP = columns(FollowUp)
 MOST = 100
@@ -72,12 +72,29 @@ ON CONFLICT (number, message) DO NOTHING
 # Alerts that tell again of a message go once none of theirs is left to be heard.
 _STILL_UNHEARD = """
 EXISTS (SELECT 1 FROM mention o JOIN message m ON m.number = o.number AND m.id = o.message
-        WHERE o.alert_id = delivery.alert_id AND m.left_new_at IS NULL AND m.acked_at IS NULL)
+        WHERE o.alert_id = delivery.alert_id AND m.left_new_at IS NULL AND m.acked_at IS NULL AND m.id <> :id)
 """
 _WITHDRAW_MENTIONS = f"""
 UPDATE delivery SET state = 'withdrawn', next_attempt_at = NULL, version = version + 1
 WHERE state = 'pending' AND alert_id IN (SELECT alert_id FROM mention WHERE number = :number AND message = :id)
   AND NOT {_STILL_UNHEARD}
+"""
+
+_ACK = """
+UPDATE message SET acked_at = :now, snoozed_until = NULL
+WHERE number = :number AND id = :id AND left_new_at IS NULL AND acked_at IS NULL
+"""
+_SNOOZE = """
+UPDATE message SET snoozed_until = :until, acked_at = NULL
+WHERE number = :number AND id = :id AND left_new_at IS NULL
+"""
+# The announcement waits too, where it is of nothing else.
+_HOLD_SNOOZED = """
+UPDATE delivery SET waits = 'snoozed', next_attempt_at = :until, held_until = :until, version = version + 1
+WHERE state = 'pending' AND claimed_until IS NULL
+  AND alert_id IN (SELECT alert_id FROM message WHERE number = :number AND id = :id)
+  AND NOT EXISTS (SELECT 1 FROM message m WHERE m.alert_id = delivery.alert_id AND m.left_new_at IS NULL
+                  AND m.id <> :id)
 """
 
 _HEARD = f"SELECT {listed(VOICEMAIL)} FROM message WHERE number = :number AND id = :id AND alert_id IS NOT NULL"
@@ -159,6 +176,21 @@ async def end(transaction: Transaction, number: str, ids: Sequence[str]) -> None
     named = [{"number": number, "id": id_} for id_ in ids]
     await transaction.many(_END, named)
     await transaction.many(_WITHDRAW_MENTIONS, named)
+
+
+async def acknowledge(transaction: Transaction, number: str, id_: str, now: Instant) -> None:
+    """A person sees to a message."""
+    if await transaction.run(_ACK, number=number, id=id_, now=now):
+        await end(transaction, number, [id_])
+
+
+async def snooze(transaction: Transaction, number: str, id_: str, until: Instant, now: Instant) -> None:
+    """A person wants to hear of a message later."""
+    if not await transaction.run(_SNOOZE, number=number, id=id_, until=until):
+        return
+    await end(transaction, number, [id_])
+    await transaction.run(_KEEP, **cells(FollowUp(number, id_, now, now, until, Due.SNOOZE)))
+    await transaction.run(_HOLD_SNOOZED, number=number, id=id_, until=until)
 
 
 async def tell_heard(transaction: Transaction, alert: Alert, ids: Sequence[str], now: Instant) -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vmwatch.ledger.engine import Engine, Transaction
+from vmwatch.ledger import following
+from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import VOICEMAIL, listed, value
 from vmwatch.models import Instant, Voicemail
 
-_LISTING = f"""
-SELECT {listed(VOICEMAIL, "m.")}, l.name, m.first_seen_at, m.left_new_at
+_SELECT = f"""
+SELECT {listed(VOICEMAIL, "m.")}, l.name, m.first_seen_at, m.left_new_at, m.acked_at, m.snoozed_until,
+       m.number
 FROM message m JOIN line l ON l.number = m.number
+"""
+_LISTING = f"""
+{_SELECT}
 WHERE (CAST(:number AS TEXT) IS NULL OR m.number = :number) AND (:new_only = 0 OR m.left_new_at IS NULL)
 ORDER BY COALESCE(m.received_at, m.first_seen_at) DESC, m.id DESC LIMIT :most
 """
+
+_BEGINNING = f"{_SELECT} WHERE SUBSTR(m.id, 1, LENGTH(CAST(:beginning AS TEXT))) = :beginning ORDER BY m.id LIMIT 100"
 
 # What is still in the box is never forgotten: it would be announced again.
 _PRUNE_MESSAGES = "DELETE FROM message WHERE left_new_at IS NOT NULL AND left_new_at <= :before"
@@ -39,6 +47,16 @@ class MessageView:
     line: str
     first_seen_at: Instant
     left_new_at: Instant | None
+    acked_at: Instant | None = None
+    """When a person said that it is seen to."""
+    snoozed_until: Instant | None = None
+    number: str = ""
+    """The line's."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is known by."""
+        return self.number, self.voicemail.id
 
 
 class Messages:
@@ -48,7 +66,29 @@ class Messages:
     async def listing(self, number: str | None, *, new_only: bool, most: int) -> tuple[MessageView, ...]:
         """Messages seen, the latest first."""
         rows = await self._engine.read(_LISTING, number=number, new_only=int(new_only), most=most)
-        return tuple(MessageView(value(Voicemail, row[:-3]), *row[-3:]) for row in rows)
+        return tuple(map(_view, rows))
+
+    async def beginning_with(self, beginning: str) -> tuple[MessageView, ...]:
+        """The messages whose ids begin so."""
+        return tuple(map(_view, await self._engine.read(_BEGINNING, beginning=beginning)))
+
+    async def ack(self, keys: Iterable[tuple[str, str]], now: Instant) -> None:
+        """Nobody is to be reminded of these messages any more; what waits to remind of them is withdrawn."""
+
+        async def work(transaction: Transaction) -> None:
+            for number, id_ in keys:
+                await following.acknowledge(transaction, number, id_, now)
+
+        await self._engine.write(work)
+
+    async def snooze(self, keys: Iterable[tuple[str, str]], until: Instant, now: Instant) -> None:
+        """Nothing is to be told of these messages until then; then one reminder, if they are still new."""
+
+        async def work(transaction: Transaction) -> None:
+            for number, id_ in keys:
+                await following.snooze(transaction, number, id_, until, now)
+
+        await self._engine.write(work)
 
     async def prune(self, before: Instant) -> int:
         """Forget what left the box, and alerts that were made, before an instant; returns how many messages."""
@@ -62,3 +102,7 @@ class Messages:
             return pruned
 
         return await self._engine.write(work)
+
+
+def _view(row: Row) -> MessageView:
+    return MessageView(value(Voicemail, row[: len(VOICEMAIL)]), *row[len(VOICEMAIL) :])

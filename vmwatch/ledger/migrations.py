@@ -159,6 +159,8 @@ _FOLLOWING = (
     "CREATE INDEX mention_of_message ON mention (number, message)",
     "ALTER TABLE message ADD COLUMN acked_at BIGINT",  # when a person said that it is seen to
     "ALTER TABLE message ADD COLUMN snoozed_until BIGINT",  # when a person wants to hear of it again
+    "ALTER TABLE delivery ADD COLUMN waits TEXT",  # why it is held until next_attempt_at; NULL: it is not
+    "ALTER TABLE delivery ADD COLUMN held_until BIGINT",  # the end of the last time that it was held
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _FOLLOWING)

@@ -21,6 +21,8 @@ from vmwatch.models import (
     Settlement,
 )
 
+_HELD = "waits IS NOT NULL AND waits <> 'snoozed'"
+"""Held by what the channel asks for: the deliverer says what becomes of these. The end of a snooze needs nobody."""
 _UNCLAIMED = "(claimed_until IS NULL OR claimed_until <= :now)"
 
 _CHANNELS_DUE = f"""
@@ -88,7 +90,7 @@ _LISTING = """
 SELECT d.id, d.alert_id, a.kind, l.name,
        COALESCE(m.id, (SELECT MIN(o.message) FROM mention o WHERE o.alert_id = a.id HAVING COUNT(*) = 1)),
        d.channel, d.state, d.attempts, d.next_attempt_at, d.sent_at,
-       d.last_error, a.created_at
+       d.last_error, a.created_at, d.waits
 FROM delivery d JOIN alert a ON a.id = d.alert_id LEFT JOIN line l ON l.number = a.number
 LEFT JOIN message m ON m.alert_id = a.id AND a.kind = 'voicemail.new'
 """
@@ -146,6 +148,8 @@ class Owed:
     sent_at: Instant | None
     last_error: str | None
     created_at: Instant
+    waits: str | None = None
+    """Why it is held until its next attempt."""
 
 
 @dataclass(frozen=True, slots=True)
