@@ -152,6 +152,7 @@ class Daemon:
             await self._ledger.shift(step)
             self._clock.follow(step)
             await self._follower.reckon()
+            await self._ledger.holding.judge_anew(self._clock.now())
             log.warning("the clock was set by %+.0f s; every wait is kept as long as it was", step / SECOND)
 
     async def _reloads(self) -> None:
@@ -220,12 +221,19 @@ class Daemon:
         self._life.use(ping.get_secret_value() if (ping := settings.heartbeat.url) is not None else None)
         self._condition.watch(lines, (view.standing for view in views))
         await self._rename_again(renamed(before, settings))
+        await self._judge_anew(before)
 
     async def _rename_again(self, channels: Mapping[str, str]) -> None:
         """What a poll owed to an old name between the ledger's change of it and the poller's."""
         if channels:
             with suppress(LedgerError):  # nearly always there is nothing; `adopt` moved the rest
                 await self._ledger.outbox.rename(channels)
+
+    async def _judge_anew(self, before: Settings | None) -> None:
+        """What was held by the old configuration meanwhile."""
+        if before is not None:
+            with suppress(LedgerError):  # the same
+                await self._ledger.holding.judge_anew(self._clock.now())
 
     async def _client(self, operator: Operator) -> Telecomx:
         """The client for these settings; one that was replaced serves its polls under way until the end."""

@@ -56,6 +56,7 @@ class Deliverer:
         self._channels = channels
         self._policy = settings.delivery
         self._everyone = settings.recipients()
+        self._patience = {name: decide.patience_of(one, self._zone) for name, one in settings.channels.items()}
 
     async def round(self) -> None:
         """Set every idle channel to work that has something due. Raises LedgerError."""
@@ -82,12 +83,34 @@ class Deliverer:
     async def _drain(self, name: str) -> None:
         """Send what is due on a channel, until one attempt fails: the rest waits for the next heartbeat at least."""
         try:
+            await self._sort_out(name)
+            sent = False
             while not self._stopping and (channel := self._channels.get(name)) and await self._next(channel):
-                pass
+                sent = True
+                await self._sort_out(name)
+            if not sent and await self._sort_out(name, always=True):
+                self._ring()
         except LedgerError as error:
             self._say_once(name, error)
         finally:
             del self._busy[name]
+
+    async def _sort_out(self, name: str, *, always: bool = False) -> bool:
+        """Hold what the channel is not to be sent now, and make one digest of what was held until now.
+
+        `always`: also for a channel that waits for nothing; something may be held that it waited for before.
+        Returns whether there was anything to do.
+        """
+        patience, done = self._patience.get(name), False
+        while patience is not None and (always or not patience.is_endless):
+            now = self._clock.now()
+            queue = await self._ledger.holding.queue(name, now, patience.budget.span if patience.budget else 0)
+            held = decide.holds(patience, queue, now)
+            if not held and not queue.released:
+                break
+            await self._ledger.holding.sort_out(name, held, queue.released, now)
+            done = True
+        return done
 
     async def _next(self, channel: Channel, only_alert: int | None = None) -> bool:
         """Whether something was due, and was sent."""

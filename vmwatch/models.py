@@ -86,6 +86,7 @@ class Kind(StrEnum):
     VOICEMAIL_REMINDER = "voicemail.reminder"
     VOICEMAIL_ESCALATED = "voicemail.escalated"
     VOICEMAIL_HEARD = "voicemail.heard"
+    VOICEMAIL_DIGEST = "voicemail.digest"
     LINE_LOCKED = "line.locked"
     LINE_REJECTED = "line.rejected"
     LINE_NOT_ENABLED = "line.not_enabled"
@@ -109,6 +110,15 @@ class DeliveryState(StrEnum):
     SENT = "sent"
     DEAD = "dead"
     WITHDRAWN = "withdrawn"
+
+
+class Held(StrEnum):
+    """Why a delivery waits, though nothing is wrong with its channel."""
+
+    QUIET = "quiet"
+    DIGEST = "digest"
+    BUDGET = "budget"
+    SNOOZED = "snoozed"
 
 
 class ChannelState(StrEnum):
@@ -409,6 +419,35 @@ class Delivery:
     maybe_repeat: bool = False
     """An earlier attempt may have arrived."""
     version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    until: Instant
+    why: Held
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A delivery that is due on a channel, before it is said whether it is sent now."""
+
+    id: int
+    version: int
+    alert_id: int
+    kind: Kind
+    urgent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What is due on a channel, the longest due first."""
+
+    fresh: tuple[Arrival, ...]
+    """What was not held, or is to be judged anew."""
+    released: tuple[Arrival, ...]
+    """Whose hold is over."""
+    sent_at: tuple[Instant, ...] = ()
+    """When the channel was sent something lately, the earliest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ _PIN = re.compile(r"[0-9]{4,10}")
 _NAME = re.compile(r"[a-z0-9_]+")
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9a-z.]+)):([0-9]{1,5})")
 _LAST_PORT = 65535
+_COUNT = re.compile(r"[1-9][0-9]{0,5}")
 _TOKEN = re.compile(r"[!-~]{16,200}")
 _HOST_NAME = re.compile(r"(?=.{1,253}$)(?!.*\.\.)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -263,6 +264,31 @@ def _ping_url(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _window(value: Any) -> hours.Window:
+    if not isinstance(value, str):
+        raise ValueError('must be text such as "22:00-07:00"')
+    return hours.window(value)
+
+
+def _leaving_time(value: tuple[hours.Window, ...]) -> tuple[hours.Window, ...]:
+    if value and hours.covers_the_week(value):
+        raise ValueError("covers the whole week: no alert would ever be sent")
+    return value
+
+
+def _time_of_day(value: Any) -> TimeOfDay:
+    if not isinstance(value, str):
+        raise ValueError('must be a time such as "08:00"')
+    return TimeOfDay(hours.clock(value) % hours.DAY_OF_MINUTES)
+
+
+def _budget(value: Any) -> Budget:
+    count, slash, span = value.partition("/") if isinstance(value, str) else ("", "", "")
+    if not slash or not _COUNT.fullmatch(count.strip()):
+        raise ValueError('must be like "20/1h": at most so many alerts in so long')
+    return Budget(int(count), _at_least(MINUTE, '"1m"')(span.strip()))
+
+
 def _reminder(value: Any) -> Reminder:
     if isinstance(value, str) and value.startswith("next "):
         return Reminder(at=hours.clock(value.removeprefix("next ").strip()) % hours.DAY_OF_MINUTES)
@@ -289,6 +315,10 @@ def _host_name(value: Any) -> str:
     return value.lower()
 
 
+def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else read(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Reminder:
     """So long after the alert, or at the next time of day `at`."""
@@ -300,7 +330,27 @@ class Reminder:
         return spelled(self.after) if self.at is None else f"next {self.at // 60:02}:{self.at % 60:02}"
 
 
+@dataclass(frozen=True, slots=True)
+class TimeOfDay:
+    minute: hours.Minute
+
+    def __str__(self) -> str:
+        return f"{self.minute // 60:02}:{self.minute % 60:02}"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """At most `count` alerts in any time as long as `span`."""
+
+    count: int
+    span: Duration
+
+    def __str__(self) -> str:
+        return f"{self.count}/{spelled(self.span)}"
+
+
 _SPELLED = PlainSerializer(spelled, return_type=str, when_used="json")
+_AS_TEXT = PlainSerializer(str, return_type=str, when_used="json-unless-none")
 _HIDDEN = PlainSerializer(lambda _: "<secret>", return_type=str, when_used="json-unless-none")
 
 Span = Annotated[Duration, BeforeValidator(duration), _SPELLED]
@@ -308,6 +358,7 @@ Wait = Annotated[Duration, BeforeValidator(_at_least(1, "1ms")), _SPELLED]
 Interval = Annotated[Duration, BeforeValidator(_at_least(SECOND, '"1s": every poll is a login')), _SPELLED]
 Leisure = Annotated[Duration, BeforeValidator(_at_least(MINUTE, '"1m"')), _SPELLED]
 Name = Annotated[str, BeforeValidator(_name)]
+QuietWindow = Annotated[hours.Window, BeforeValidator(_window), PlainSerializer(str, return_type=str, when_used="json")]
 ReminderStep = Annotated[Reminder, BeforeValidator(_reminder), PlainSerializer(str, return_type=str, when_used="json")]
 
 
@@ -402,6 +453,14 @@ class Escalation(_Table):
 class Channel(_Table):
     url: Annotated[SecretStr, AfterValidator(_not_empty), _HIDDEN]
     events: tuple[Annotated[str, BeforeValidator(_event)], ...] = ("voicemail", "line", "channel")
+    quiet: Annotated[tuple[QuietWindow, ...], AfterValidator(_leaving_time)] = ()
+    """When alerts are held, in the channel's time zone."""
+    digest: Annotated[TimeOfDay | None, BeforeValidator(_or_none(_time_of_day)), _AS_TEXT] = None
+    """When voicemails are told, all at once; None: each at once."""
+    budget: Annotated[Budget | None, BeforeValidator(_or_none(_budget)), _AS_TEXT] = None
+    """None: as many as there are."""
+    urgent: tuple[Annotated[str, BeforeValidator(_event)], ...] = ()
+    """Kinds or groups that are never held."""
 
 
 class Line(_Table):

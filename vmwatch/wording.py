@@ -158,6 +158,11 @@ def _unheard(alert: Alert, zone: tzinfo, beginning: str) -> Text:
     )
 
 
+def _digest(alert: Alert, zone: tzinfo) -> Text:
+    noun = "voicemail" if alert.count == 1 else "voicemails"
+    return Text(f"{alert.count} {noun} not heard yet on {_line(alert)}", _summary(alert, zone).body)
+
+
 def _heard(alert: Alert, zone: tzinfo) -> Text:
     if alert.count > 1:
         return Text(f"{alert.count} voicemails on {_line(alert)} were heard", _summary(alert, zone).body)
@@ -353,6 +358,7 @@ _WORDS: Mapping[Kind, Callable[[Alert, tzinfo], Text]] = {
     Kind.VOICEMAIL_REMINDER: _reminder,
     Kind.VOICEMAIL_ESCALATED: _escalated,
     Kind.VOICEMAIL_HEARD: _heard,
+    Kind.VOICEMAIL_DIGEST: _digest,
     Kind.LINE_LOCKED: _any_line(_locked),
     Kind.LINE_REJECTED: _rejected,
     Kind.LINE_NOT_ENABLED: _not_enabled,

@@ -21,6 +21,7 @@ from vmwatch.ledger import outbox as _outbox
 from vmwatch.ledger.clock import shift
 from vmwatch.ledger.engine import Engine, Transaction
 from vmwatch.ledger.following import FollowUps
+from vmwatch.ledger.holding import Holding
 from vmwatch.ledger.lines import Lines, QuietNote
 from vmwatch.ledger.messages import Messages, MessageView
 from vmwatch.ledger.migrations import migrate
@@ -75,6 +76,7 @@ class Ledger:
         self.outbox = Outbox(engine, me)
         self.messages = Messages(engine)
         self.follow_ups = FollowUps(engine)
+        self.holding = Holding(engine)
 
     @classmethod
     async def open(cls, url: str, *, create: bool, role: str = "verb") -> Ledger:

@@ -74,10 +74,16 @@ WHERE state = 'pending' AND alert_id IN (
 ) AND NOT EXISTS (SELECT 1 FROM message m WHERE m.alert_id = delivery.alert_id AND m.left_new_at IS NULL)
 """
 _OWE_AGAIN = f"""
-UPDATE delivery SET state = 'pending', next_attempt_at = :now, version = version + 1
-WHERE state = 'withdrawn' AND COALESCE(last_error, '') <> '{DROPPED}' AND alert_id IN (
-    SELECT alert_id FROM message WHERE number = :number AND left_new_at IS NULL AND alert_id IS NOT NULL
-)
+UPDATE delivery SET state = 'pending', next_attempt_at = :now, waits = NULL, version = version + 1
+WHERE state = 'withdrawn' AND COALESCE(last_error, '') <> '{DROPPED}'
+  AND COALESCE(last_error, '') NOT LIKE 'in digest %' AND (alert_id IN (
+    SELECT alert_id FROM message
+    WHERE number = :number AND left_new_at IS NULL AND acked_at IS NULL AND alert_id IS NOT NULL
+) OR alert_id IN (
+    SELECT o.alert_id FROM mention o JOIN message m ON m.number = o.number AND m.id = o.message
+    JOIN alert a ON a.id = o.alert_id
+    WHERE a.kind = 'voicemail.digest' AND m.number = :number AND m.left_new_at IS NULL AND m.acked_at IS NULL
+))
 """
 
 

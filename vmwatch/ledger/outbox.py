@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from vmwatch.ledger.alerts import DROPPED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
+from vmwatch.ledger.holding import judge_anew
 from vmwatch.ledger.lines import Superseded
 from vmwatch.ledger.rows import CHANNEL, alert_from_json, assigned, cells, listed, value
 from vmwatch.models import (
@@ -21,8 +22,10 @@ from vmwatch.models import (
     Settlement,
 )
 
-_HELD = "waits IS NOT NULL AND waits <> 'snoozed'"
-"""Held by what the channel asks for: the deliverer says what becomes of these. The end of a snooze needs nobody."""
+ASKED = "asked"
+"""In place of a reason to wait: a person wants it sent whatever would hold it."""
+_FREE = f"(waits IS NULL OR waits IN ('snoozed', '{ASKED}'))"
+"""Not held by what its channel asks for; the end of a snooze needs nobody who decides."""
 _UNCLAIMED = "(claimed_until IS NULL OR claimed_until <= :now)"
 
 _CHANNELS_DUE = f"""
@@ -32,15 +35,15 @@ SELECT DISTINCT channel FROM delivery WHERE state = 'pending' AND next_attempt_a
 _CLAIM = f"""
 UPDATE delivery SET
     attempts = attempts + 1, attempt_at = :now, next_attempt_at = :lease_end, claimed_until = :lease_end,
-    claimed_by = :me, version = version + 1,
+    claimed_by = :me, version = version + 1, waits = CASE WHEN waits = 'snoozed' THEN NULL ELSE waits END,
     maybe_repeat = CASE WHEN attempt_at IS NULL THEN maybe_repeat ELSE 1 END
 WHERE id = (
     SELECT id FROM delivery
-    WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now AND {_UNCLAIMED}
+    WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now AND {_UNCLAIMED} AND {_FREE}
       AND (CAST(:only AS BIGINT) IS NULL OR alert_id = :only)
     ORDER BY next_attempt_at, id LIMIT 1 /*+ FOR UPDATE SKIP LOCKED */
 )
-RETURNING id, alert_id, channel, attempts, maybe_repeat, version
+RETURNING id, alert_id, channel, attempts, maybe_repeat, version, held_until
 """
 _FACTS = "SELECT facts, created_at FROM alert WHERE id = :alert"
 
@@ -78,19 +81,21 @@ UPDATE delivery SET channel = :new WHERE channel = :old AND state = 'pending'
 _ALL_DUE = """
 UPDATE delivery SET next_attempt_at = :now, version = version + 1
 WHERE state = 'pending' AND channel = :channel AND next_attempt_at > :now AND claimed_until IS NULL
+  AND waits IS NULL
 """
 
 # What was never tried on the channel is not held back: it is how a channel that works again is soon noticed.
 _REST = """
 UPDATE delivery SET next_attempt_at = :until, version = version + 1
 WHERE state = 'pending' AND channel = :channel AND next_attempt_at < :until AND attempts > 0 AND claimed_until IS NULL
+  AND waits IS NULL
 """
 
 _LISTING = """
 SELECT d.id, d.alert_id, a.kind, l.name,
        COALESCE(m.id, (SELECT MIN(o.message) FROM mention o WHERE o.alert_id = a.id HAVING COUNT(*) = 1)),
        d.channel, d.state, d.attempts, d.next_attempt_at, d.sent_at,
-       d.last_error, a.created_at, d.waits
+       d.last_error, a.created_at, CASE WHEN d.state = 'pending' AND d.waits <> 'asked' THEN d.waits END
 FROM delivery d JOIN alert a ON a.id = d.alert_id LEFT JOIN line l ON l.number = a.number
 LEFT JOIN message m ON m.alert_id = a.id AND a.kind = 'voicemail.new'
 """
@@ -98,7 +103,7 @@ _OUTBOX = f"{_LISTING} WHERE (:all = 1 OR d.state IN ('pending', 'dead')) ORDER 
 _OF_ALERT = f"{_LISTING} WHERE d.alert_id = :alert ORDER BY d.id"
 
 _RETRY = f"""
-UPDATE delivery SET state = 'pending', next_attempt_at = :now, version = version + 1
+UPDATE delivery SET state = 'pending', next_attempt_at = :now, waits = '{ASKED}', version = version + 1
 WHERE id = :id AND (state = 'dead' OR (state = 'pending' AND {_UNCLAIMED}))
 """
 _DROP = f"""
@@ -268,6 +273,7 @@ async def configure(transaction: Transaction, names: Iterable[str], now: Instant
 
     What is pending on one that has gone stays until it is back, or given up.
     """
+    await judge_anew(transaction, now)
     await transaction.run(_FORGET_ALL)
     await transaction.many(_CONFIGURE, [{"name": name, "now": now} for name in names])
     await _rename(transaction, renamed)
@@ -278,10 +284,11 @@ async def _rename(transaction: Transaction, channels: Mapping[str, str]) -> None
 
 
 async def _delivery(transaction: Transaction, row: Row) -> Delivery:
-    id_, alert_id, channel, attempts, maybe_repeat, version = row
+    id_, alert_id, channel, attempts, maybe_repeat, version, held_until = row
     facts, created_at = (await transaction.all(_FACTS, alert=alert_id))[0]
     alert = alert_from_json(facts)
-    return Delivery(id_, channel, alert, created_at, attempts, bool(maybe_repeat), version)
+    # While it was held nobody tried: that is no time in which the channel failed it.
+    return Delivery(id_, channel, alert, max(created_at, held_until or 0), attempts, bool(maybe_repeat), version)
 
 
 async def _settle_channel(transaction: Transaction, settlement: Settlement, now: Instant) -> None:
