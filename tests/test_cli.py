@@ -25,12 +25,13 @@ SECRET_TOPIC = "wren-of-the-north-7261"
 LINE_KEYS = (
     "name label number state reason detail since last_poll_at last_success_at next_poll_at failures new old saved"
 )
-CHANNEL_KEYS = "name state pending dead last_sent_at last_error waits"
-MESSAGE_KEYS = "line id caller caller_name called call_id received_at length first_seen_at left_new_at box played " + (
+CHANNEL_KEYS = "name state pending dead last_sent_at last_error"
+MESSAGE_KEYS = (
+    "line id caller caller_name contact called call_id received_at length first_seen_at left_new_at box played "
     "acked_at snoozed_until"
 )
 NOT_THE_OPERATOR = ("failing", "not_the_operator")
-DELIVERY_KEYS = "id kind line message channel state attempts next_attempt_at sent_at last_error"
+DELIVERY_KEYS = "id kind line message channel state attempts next_attempt_at sent_at last_error waits"
 
 
 @pytest.fixture

@@ -384,6 +384,82 @@ def test_the_heartbeat_s_url_is_a_secret(tmp_path: Path) -> None:
     assert "hidden" not in repr(one)
 
 
+def test_a_carddav_password_is_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "dav.password").write_text("hidden-password\n")
+    url = "https://cloud.example.com/dav/me/"
+    table = f'[contacts.carddav]\nurl = "{url}"\nuser = "me"\npassword_file = "dav.password"\n'
+    one = loaded(tmp_path, GOOD + table)
+    assert "hidden-password" in one.secrets
+    shown = config.redacted(one)["contacts"]["carddav"]
+    assert shown == {"url": url, "user": "me", "password": "<secret>", "interval": "1h"}
+    assert "hidden" not in repr(one)
+
+
+def a_card_file(folder: Path, name: str = "contacts.vcf") -> Path:
+    path = folder / name
+    path.write_text("BEGIN:VCARD\nFN:Mette\nTEL:20305071\nEND:VCARD\n")
+    return path
+
+
+def test_files_of_contacts_are_seen_from_the_configuration_and_kept_beside_the_store(tmp_path: Path) -> None:
+    a_card_file(tmp_path)
+    store = '[store]\nurl = "sqlite:////var/lib/vmwatch/vmwatch.db"\n'
+    one = loaded(tmp_path, f'{GOOD}{store}[contacts]\nvcards = ["contacts.vcf"]\n').contacts
+    assert one.vcards == (str(tmp_path / "contacts.vcf"),)
+    assert one.cache == "/var/lib/vmwatch/contacts.cache"
+    assert one.region == "DK"
+
+
+@pytest.mark.parametrize(
+    ("state", "folder"), [({}, "{config}"), ({"STATE_DIRECTORY": "/var/lib/other:/var/lib/more"}, "/var/lib/other")]
+)
+def test_beside_a_shared_store_they_are_kept_in_the_state_folder(
+    tmp_path: Path, state: dict[str, str], folder: str
+) -> None:
+    (tmp_path / "config.toml").write_text(f'{GOOD}[store]\nurl = "postgresql://db.example.com/vmwatch"\n')
+    one = config.load(tmp_path / "config.toml", state, lambda _: None)
+    assert one.contacts.cache == f"{folder.format(config=tmp_path)}/contacts.cache"
+
+
+def test_the_country_of_the_contacts_can_be_given(tmp_path: Path) -> None:
+    assert loaded(tmp_path, f'{GOOD}[contacts]\ndefault_region = "se"\n').contacts.region == "SE"
+
+
+def test_the_contacts_are_found_without_pins_and_channels(tmp_path: Path) -> None:
+    a_card_file(tmp_path)
+    file = tmp_path / "config.toml"
+    file.write_text('[lines.home]\npin_file = "gone.pin"\n[contacts]\nvcards = ["contacts.vcf"]\n')
+    one = config.load_contacts(file, {}, ["+4571919998"])
+    assert (one.vcards, one.region) == ((str(tmp_path / "contacts.vcf"),), "DK")
+    file.write_text('[contacts]\nvcards = ["gone.vcf"]\n')
+    with pytest.raises(ConfigError, match=r"config.toml:2: contacts.vcards: entry 1: .*gone.vcf does not exist"):
+        config.load_contacts(file, {}, [])
+
+
+def test_quiet_hours_reminders_and_groups_are_read_as_they_are_shown(tmp_path: Path) -> None:
+    quiet, remind = ["22:00-07:00", "sat,sun 00:00-10:00"], ["30m", "2h", "next 08:00"]
+    tables = f"[callers.sales]\nnumbers = {json.dumps(['+4570*', 'withheld'])}\nmute = true\nmin_length = 2\n"
+    text = (
+        f'[channels.phone]\nurl = "ntfys://hidden-topic"\nquiet = {json.dumps(quiet)}\n'
+        f'[lines.home]\nnumber = "+4571919998"\npin = "8352"\nremind = {json.dumps(remind)}\n'
+        f'escalate = [{{ after = "90m", channels = ["phone"] }}]\n{tables}'
+    )
+    one = loaded(tmp_path, text)
+    shown = config.redacted(one)
+    assert shown["channels"]["phone"]["quiet"] == quiet
+    assert shown["lines"]["home"]["remind"] == remind
+    assert shown["lines"]["home"]["escalate"] == [{"after": "1h30m", "channels": ["phone"]}]
+    assert shown["callers"]["sales"]["min_length"] == "2s"
+    keys = ("callers.sales",)
+    assert len(one.warnings) == len(keys)
+    assert all(any(f" {key}: is understood, but" in warning for warning in one.warnings) for key in keys)
+
+
+def test_quiet_hours_can_come_from_the_environment(tmp_path: Path) -> None:
+    one = loaded(tmp_path, GOOD, {"VMWATCH_CHANNELS__PHONE__QUIET": '["22:00-07:00", "sat,sun 00:00-10:00"]'})
+    assert [str(window) for window in one.settings.channels["phone"].quiet] == ["22:00-07:00", "sat,sun 00:00-10:00"]
+
+
 def test_nothing_is_listened_on_where_that_is_turned_off(tmp_path: Path) -> None:
     assert loaded(tmp_path, f'{GOOD}[web]\nlisten = ""').settings.web.listen == ""
 
@@ -397,7 +473,12 @@ def test_what_counts_is_shown_without_secrets(tmp_path: Path) -> None:
     assert shown["polling"]["interval"] == "1h30m"
     assert shown["polling"]["lockout_backoff"] == {"initial": "1h", "max": "1d"}
     assert shown["store"] == {"url": f"sqlite:///{tmp_path}/vmwatch.db", "keep": "365d"}
-    assert shown["channels"]["phone"] == {"url": "<secret>", "events": ["voicemail", "line", "channel"]}
+    assert shown["channels"]["phone"] == {"url": "<secret>", "events": ["voicemail", "line", "channel"]} | {
+        "quiet": [],
+        "digest": None,
+        "budget": None,
+        "urgent": [],
+    }
     assert shown["lines"]["work"]["interval"] == "45s"
     assert shown["lines"]["home"] == {
         "number": "+4571919998",
@@ -459,15 +540,16 @@ def test_the_example_loads_as_it_stands_and_shows_the_defaults(tmp_path: Path) -
 
 def test_the_example_loads_with_everything_uncommented_and_secrets_in_files(tmp_path: Path) -> None:
     text = re.sub(r"^#(?=[a-z\[])", "", EXAMPLE.read_text(), flags=re.MULTILINE)
-    text = re.sub(r"^(pin|url|##token|##url) = .*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(pin|url|##token|##password|##url) = (?!.*addressbooks).*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"^##", "", text, flags=re.MULTILINE)
     secrets = {"home.pin": "1234", "phone.url": "ntfys://a", "store.url": "sqlite:///a.db", "web.token": "t" * 16}
-    secrets["heartbeat.url"] = "https://hc-ping.com/hidden"
+    secrets |= {"heartbeat.url": "https://hc-ping.com/hidden", "carddav.password": "hidden"}
     for name, content in secrets.items():
         (tmp_path / name).write_text(content)
     one = loaded(tmp_path, text)
     assert one.settings.lines["home"].pin.get_secret_value() == "1234"
     assert one.settings.web.token is not None
+    assert one.contacts.carddav.password is not None
 
 
 def test_the_example_mentions_every_key() -> None:

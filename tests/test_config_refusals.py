@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +21,8 @@ DURATION = 'must be a duration such as "90s", "5m" or "1h30m", or a number of se
 EVENTS = (
     "must be one of channel, channel.failing, channel.recovered, line, line.locked, line.not_enabled, line.recovered, "
     "line.rejected, line.stale, line.unknown_number, line.unreachable, store, store.failing, store.recovered, "
-    "test, voicemail, voicemail.escalated, voicemail.heard, voicemail.new, voicemail.reminder, voicemail.summary"
+    "test, voicemail, voicemail.digest, voicemail.escalated, voicemail.heard, voicemail.new, voicemail.reminder, "
+    "voicemail.summary"
 )
 NAME = "a name is made of a-z, 0-9 and _ (never two _ in a row)"
 HTTPS = "must be https, for the PIN travels in the URL (http only for 127.0.0.1, ::1 or localhost)"
@@ -154,6 +156,30 @@ REFUSED: list[tuple[str, str, list[str]]] = [
         "escalations out of order",
         in_line('escalate = [{ after = "1h", channels = ["phone"] }, { after = "1h", channels = ["phone"] }]'),
         ["6: lines.home.escalate: must be in order: each one's after is longer than that of the one before"],
+    ),
+    (
+        "a digest at no time",
+        in_channel('digest = "8:00"'),
+        ['6: channels.phone.digest: must have times from "00:00" to "24:00"'],
+    ),
+    (
+        "a digest that is a number",
+        in_channel("digest = 8"),
+        ['6: channels.phone.digest: must be a time such as "08:00"'],
+    ),
+    *(
+        (
+            f"a budget of {budget}",
+            in_channel(f"budget = {budget}"),
+            ['6: channels.phone.budget: must be like "20/1h": at most so many alerts in so long'],
+        )
+        for budget in ('"20"', '"0/1h"', '"many/1h"', "20")
+    ),
+    ("a budget in no time", in_channel('budget = "2/0s"'), ['6: channels.phone.budget: must be at least "1m"']),
+    (
+        "an urgent kind that there is not",
+        in_channel('urgent = ["x"]'),
+        [f"6: channels.phone.urgent: entry 1: {EVENTS}"],
     ),
     # What a line holds.
     ("a line that is text", f'{CHANNEL}[lines]\nhome = "8352"\n', ["4: lines.home: must be a table"]),
@@ -709,3 +735,178 @@ def test_no_secret_stands_in_a_refusal_or_in_what_led_to_it(tmp_path: Path, capl
     assert not [link for link in links for secret in ("8352", "4477", "hidden") if secret in repr(link)]
     assert links[1:] == [None, None]
     assert "hidden" not in caplog.text
+
+
+def in_contacts(line: str) -> str:
+    return f"{GOOD}[contacts]\n{line}\n"
+
+
+def in_carddav(*lines: str) -> str:
+    return "\n".join((f"{GOOD}[contacts.carddav]", *lines, ""))
+
+
+DAV = 'url = "https://dav.example.com/me/"'
+LOGIN = 'user = "me"\npassword = "hidden"'
+DAV_HTTPS = "must be https, for the password travels with it (http only for 127.0.0.1, ::1 or localhost)"
+DAV_URL = 'must be an address book\'s URL, like "https://cloud.example.com/dav/addressbooks/me/contacts/"'
+REGION = 'must be a country in two letters, like "DK"'
+BOTH = "set both user and password (or password_file), or neither"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (in_contacts('vcards = "a.vcf"'), "7: contacts.vcards: must be a list"),
+        (in_contacts('vcards = [""]'), "7: contacts.vcards: entry 1: must be the name of a file, in quotes"),
+        (in_contacts("vcards = [4]"), "7: contacts.vcards: entry 1: must be the name of a file, in quotes"),
+        (in_contacts('vcard = ["a.vcf"]'), "7: contacts.vcard: unknown key; did you mean vcards?"),
+        (
+            in_contacts('default_region = "Denmark"'),
+            '7: contacts.default_region: must be a country in two letters, like "DK"',
+        ),
+        (
+            in_contacts('default_region = "XX"'),
+            '7: contacts.default_region: must be a country in two letters, like "DK"',
+        ),
+        (in_contacts("default_region = 45"), '7: contacts.default_region: must be a country in two letters, like "DK"'),
+        (in_contacts("carddav = 4"), "7: contacts.carddav: must be a table"),
+        (in_carddav('url = "http://dav.example.com/me/"'), f"7: contacts.carddav.url: {DAV_HTTPS}"),
+        (in_carddav('url = "ftp://dav.example.com/"'), f"7: contacts.carddav.url: {DAV_URL}"),
+        (in_carddav('url = "dav.example.com"'), f"7: contacts.carddav.url: {DAV_URL}"),
+        (
+            in_carddav('url = "https://me:hidden@dav.example.com/"'),
+            "7: contacts.carddav.url: must not have a user name or a password: set user and password",
+        ),
+        (
+            in_carddav('url = "https://dav.example.com/?a=b"'),
+            "7: contacts.carddav.url: must not have a query or a fragment",
+        ),
+        (in_carddav(LOGIN), "6: contacts.carddav: url is missing: set the address book's URL"),
+        (in_carddav(DAV, 'user = "me"'), f"6: contacts.carddav: {BOTH}"),
+        (in_carddav(DAV, 'password = "hidden"'), f"6: contacts.carddav: {BOTH}"),
+        (in_carddav(DAV, LOGIN.replace("me", "m:e")), '6: contacts.carddav: user must not have a ":"'),
+        (in_carddav(DAV, LOGIN, 'interval = "59s"'), '10: contacts.carddav.interval: must be at least "1m"'),
+        (
+            in_carddav(DAV, LOGIN, 'password_file = "p"'),
+            "10: contacts.carddav.password_file: set either password or password_file, not both",
+        ),
+        (
+            in_carddav(DAV, 'user = "me"', 'password_file = "gone"'),
+            "9: contacts.carddav.password_file: gone cannot be read: No such file or directory",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_contacts(tmp_path: Path, text: str, sentence: str) -> None:
+    assert objections(tmp_path, text) == [f"config.toml:{sentence}"]
+
+
+NO_VCARD = "has no vCard in it: export the address book as vCard (.vcf)"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", NO_VCARD),
+        (b"Name,Phone\nMette,20305071\n", NO_VCARD),
+        (
+            b"<?xml version='1.0'?><phonebooks><phonebook/></phonebooks>",
+            "is a FRITZ!Box phonebook and no vCard: bring it into an address book that exports vCards",
+        ),
+        (None, "does not exist"),
+    ],
+)
+def test_a_file_without_contacts_is_refused_in_a_sentence(tmp_path: Path, content: bytes | None, words: str) -> None:
+    (tmp_path / "good.vcf").write_text("BEGIN:VCARD\nEND:VCARD\n")
+    if content is not None:
+        (tmp_path / "bad.vcf").write_bytes(content)
+    text = in_contacts('vcards = ["good.vcf", "bad.vcf"]')
+    assert objections(tmp_path, text) == [f"config.toml:7: contacts.vcards: entry 2: bad.vcf {words}"]
+
+
+def test_a_folder_or_a_pipe_in_place_of_contacts_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.vcf").mkdir()
+    os.mkfifo(tmp_path / "pipe.vcf")
+    text = in_contacts('vcards = ["folder.vcf", "pipe.vcf"]')
+    sentences = [
+        f"config.toml:7: contacts.vcards: entry {n}: {name}.vcf is no file" for n, name in ((1, "folder"), (2, "pipe"))
+    ]
+    assert objections(tmp_path, text) == sentences
+
+
+def in_channel(line: str) -> str:
+    return f"{LINE}{CHANNEL}{line}\n"
+
+
+def in_callers(*tables: str) -> str:
+    """Each group has its own line 7, 9, …, and its keys in the line after."""
+    return GOOD + "".join(f"[callers.g{place}]\n{table}\n" for place, table in enumerate(tables, 1))
+
+
+CALLERS = 'must be a number like "+4571919998", a beginning like "+4570*", "withheld" or "unknown"'
+ORDER = 'must be in order: first waits such as "30m", "2h", then times such as "next 08:00"'
+ONLY_ONE = "callers.g1 has it too: who is in the contacts can belong to one group only"
+NO_CONTACTS = "there are no contacts: set contacts.vcards or contacts.carddav.url"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (in_channel('quiet = "22:00-07:00"'), "6: channels.phone.quiet: must be a list"),
+        (in_channel("quiet = [7]"), '6: channels.phone.quiet: entry 1: must be text such as "22:00-07:00"'),
+        (
+            in_channel('quiet = ["22:00-07:00", "at night"]'),
+            '6: channels.phone.quiet: entry 2: must be a time such as "22:00-07:00" or "sat,sun 00:00-10:00"',
+        ),
+        (
+            in_channel('quiet = ["22:00-25:00"]'),
+            '6: channels.phone.quiet: entry 1: must have times from "00:00" to "24:00"',
+        ),
+        (
+            in_channel('quiet = ["00:00-12:00", "12:00-24:00"]'),
+            "6: channels.phone.quiet: covers the whole week: no alert would ever be sent",
+        ),
+        (in_line('remind = ["soon"]'), f"6: lines.home.remind: entry 1: {DURATION}"),
+        (in_line('remind = ["30s"]'), '6: lines.home.remind: entry 1: must be at least "1m"'),
+        (in_line('remind = ["next noon"]'), '6: lines.home.remind: entry 1: must have times from "00:00" to "24:00"'),
+        (in_line('remind = ["2h", "30m"]'), f"6: lines.home.remind: {ORDER}"),
+        (in_line('remind = ["2h", "2h"]'), f"6: lines.home.remind: {ORDER}"),
+        (in_line('remind = ["next 08:00", "2h"]'), f"6: lines.home.remind: {ORDER}"),
+        (in_line('escalate = [{ after = "1h" }]'), "6: lines.home.escalate.channels: entry 1: is missing"),
+        (
+            in_line('escalate = [{ after = "1h", channels = [] }]'),
+            "6: lines.home.escalate.channels: entry 1: must not be empty",
+        ),
+        (
+            in_line('escalate = [{ after = 1, channels = ["phone"] }]'),
+            '6: lines.home.escalate.after: entry 1: must be at least "1m"',
+        ),
+        (
+            in_line('escalate = [{ after = "1h", channels = ["phoen"] }]'),
+            "6: lines.home.escalate: there is no channel phoen; did you mean phone?",
+        ),
+        (in_callers("mute = true"), "6: callers.g1: has no callers: set numbers, or in_contacts = true"),
+        (in_callers('numbers = ["+4570*"]\nmute = true\nurgent = true'), "6: callers.g1: set mute or urgent, not both"),
+        (in_callers('numbers = ["70*"]'), f"7: callers.g1.numbers: entry 1: {CALLERS}"),
+        (in_callers('numbers = ["withheld", 7]'), f"7: callers.g1.numbers: entry 2: {CALLERS}"),
+        (in_callers('numbers = ["+45*70"]'), f"7: callers.g1.numbers: entry 1: {E164}"),
+        (in_callers('numbers = ["+451"]'), f"7: callers.g1.numbers: entry 1: {E164}"),
+        (in_callers('numbers = ["+4570*"]\nmin_length = "long"'), f"8: callers.g1.min_length: {DURATION}"),
+        (
+            in_callers('numbers = ["+4570*"]\nchannels = ["mail"]'),
+            "8: callers.g1.channels: there is no channel mail",
+        ),
+        (
+            in_callers('numbers = ["+4570*", "withheld"]', 'numbers = ["unknown", "withheld"]'),
+            "9: callers.g2.numbers: entry 2: belongs to callers.g1 too",
+        ),
+        (in_callers("in_contacts = true"), f"7: callers.g1.in_contacts: {NO_CONTACTS}"),
+    ],
+)
+def test_what_is_wrong_with_quiet_hours_reminders_and_groups(tmp_path: Path, text: str, sentence: str) -> None:
+    assert objections(tmp_path, text) == [f"config.toml:{sentence}"]
+
+
+def test_only_one_group_can_have_who_is_in_the_contacts(tmp_path: Path) -> None:
+    (tmp_path / "a.vcf").write_text("BEGIN:VCARD\nEND:VCARD\n")
+    text = in_callers("in_contacts = true", "in_contacts = true") + '[contacts]\nvcards = ["a.vcf"]\n'
+    assert objections(tmp_path, text) == [f"config.toml:9: callers.g2.in_contacts: {ONLY_ONE}"]

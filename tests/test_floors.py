@@ -13,14 +13,16 @@ import vmwatch
 
 ROOT = Path(vmwatch.__file__).parent
 FLOORS = {
-    0: {"models", "hours"},
-    1: {"errors", "backoff", "settings", "reading", "wording", "pins", "redaction", "tally"},
-    2: {"decide", "condition"},
+    0: {"models"},
+    1: {"errors", "backoff", "settings", "reading", "wording", "pins", "redaction", "tally"}
+    | {"vcards", "multistatus", "hours"},
+    2: {"decide", "condition", "book"},
     3: {
         "config",
         "ledger",
         "telecomx",
         "channels",
+        "contacts",
         "heartbeat",
         "lifesign",
         "signals",
@@ -38,8 +40,8 @@ FLOORS = {
     9: {"__main__"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
-NEIGHBOURS = {("poll", "attempt"), ("reading", "errors")}
-"""A round begins attempts, and what can't be read is a Trouble."""
+NEIGHBOURS = {("poll", "attempt"), ("reading", "errors"), ("settings", "hours")}
+"""A round begins attempts, what can't be read is a Trouble, and times of day are settings."""
 
 IMPURE = frozenset(
     {"aiohttp", "aiosqlite", "apprise", "apscheduler", "asyncio", "fcntl", "glob", "http", "io", "logging", "os"}
@@ -52,7 +54,8 @@ OWNERS = {
     "asyncpg": {"ledger/postgres"},
     "sqlite3": {"ledger/sqlite"},
     "apprise": {"channels"},
-    "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener"},
+    "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener"}
+    | {"contacts/carddav"},
     "random": {"heartbeat", "simulator/callers", "simulator/exchange", "demo"},
 }
 LEFT_OUTSIDE = {"manager", "handler", "helper", "util", "service", "processor", "data", "info", "job", "notification"}

@@ -14,6 +14,7 @@ from vmwatch.attempt import Attempts, Observer
 from vmwatch.channels import Channel
 from vmwatch.condition import Condition
 from vmwatch.config import Loaded
+from vmwatch.contacts import Contacts
 from vmwatch.deliver import Deliverer
 from vmwatch.errors import ConfigError, LedgerError, ListenError
 from vmwatch.follow import Follower
@@ -61,6 +62,7 @@ class Daemon:
         self._clients: dict[Operator, Telecomx] = {}
         self._condition = Condition()
         self._tally = Tally()
+        self._contacts = Contacts(self._clock.wall)
         self._told = ""
 
     async def run(self) -> None:
@@ -75,19 +77,28 @@ class Daemon:
             self._stack = stack
             self._ledger.measure(self._tally.commit_time.add)
             await self._straighten_clock()
-            facts = Facts(self._loaded.store_url, self._clock, self._tally, lambda: self._ledger.trouble)
+            url, book = self._loaded.store_url, lambda: self._contacts.book
+            facts = Facts(url, self._clock, self._tally, lambda: self._ledger.trouble, book)
             self._web = await stack.enter_async_context(Web(facts))
             await self._web.use(self._loaded.settings.web)  # before the first poll: where it can't, none is spent
             async with group() as tasks:
                 attempts = Attempts(self._ledger, self._clock, self._observe, self._tally)
                 self._poller = Poller(self._ledger, self._clock, attempts, tasks, self._bell.set)
                 self._deliverer = Deliverer(
-                    self._ledger, self._clock, tasks, self._zone, self._bell.set, self._condition.channel, self._tally
+                    self._ledger,
+                    self._clock,
+                    tasks,
+                    self._zone,
+                    self._bell.set,
+                    self._condition.channel,
+                    self._tally,
+                    book,
                 )
                 self._follower = Follower(self._ledger, self._clock, self._zone)
                 self._store = StoreTrouble(self._ledger, self._clock, tasks, self._zone)
                 self._stale = Staleness(self._ledger, self._clock, self._tally)
                 self._life = LifeSign(tasks)
+                await self._contacts.use(self._loaded.contacts)
                 await self._use(self._loaded.settings, None)
                 await self._live(tasks)
 
@@ -102,7 +113,8 @@ class Daemon:
         heartbeat = Heartbeat(self._bell.set, self._chores.set)
         self._bell.set()
         self._chores.set()
-        side = [tasks.create_task(loop) for loop in (heartbeat.run(), self._rounds(), self._reloads(), self._tidy())]
+        loops = (heartbeat.run(), self._rounds(), self._reloads(), self._tidy(), self._contacts.run())
+        side = [tasks.create_task(loop) for loop in loops]
         systemd.ready(self._status())
         log.info("watching %d line(s), alerting %d channel(s)", *self._counts())
         await self._stop.wait()
@@ -191,6 +203,7 @@ class Daemon:
             await self._web.use(self._loaded.settings.web)
             raise
         self._loaded = loaded
+        await self._contacts.use(loaded.contacts)
         log.info("the configuration was read again: %d line(s), %d channel(s)", *self._counts())
 
     async def _tidy(self) -> None:

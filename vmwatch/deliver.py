@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import tzinfo
 
 from vmwatch import decide, wording
+from vmwatch.book import EMPTY, Book, named
 from vmwatch.channels import Channel
 from vmwatch.errors import LedgerError
 from vmwatch.heartbeat import Clock
@@ -39,6 +40,7 @@ class Deliverer:
         ring: Callable[[], None] = lambda: None,
         observe: Callable[[ChannelStanding], None] = lambda _: None,
         tally: Tally | None = None,
+        book: Callable[[], Book] = lambda: EMPTY,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
@@ -46,6 +48,7 @@ class Deliverer:
         self._zone = zone
         self._ring = ring
         self._observe = observe
+        self._book = book
         self._tally = tally or Tally()
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
@@ -127,7 +130,8 @@ class Deliverer:
 
     async def _deliver(self, delivery: Delivery, channel: Channel) -> bool:
         followed = self._clock.followed
-        text = wording.text(delivery.alert, self._zone, delivery.maybe_repeat)
+        alert = named(delivery.alert, self._book()) if delivery.alert.voicemails else delivery.alert
+        text = wording.text(alert, self._zone, delivery.maybe_repeat)
         receipt = await channel.send(text, self._policy.timeout)
         self._tally.delivered(channel.name, receipt.outcome)
         settlement = await self._settle(delivery, receipt, followed)

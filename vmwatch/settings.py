@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -39,6 +39,8 @@ _HOST_NAME = re.compile(r"(?=.{1,253}$)(?!.*\.\.)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")
+_NUMBERS = re.compile(r"\+[1-9][0-9]{0,13}\*")
+WITHHELD, UNKNOWN = "withheld", "unknown"
 _GROUPS = frozenset(kind.group for kind in Kind)
 _KINDS = frozenset(kind.value for kind in Kind)
 LONGEST: Duration = 36_500 * DAY
@@ -264,6 +266,33 @@ def _ping_url(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _region(value: Any) -> str:
+    if not isinstance(value, str) or value.upper() not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError('must be a country in two letters, like "DK"')
+    return value.upper()
+
+
+def _file_name(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError("must be the name of a file, in quotes")
+    return value
+
+
+def _dav_url(value: str) -> str:
+    parts = _split(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(
+            'must be an address book\'s URL, like "https://cloud.example.com/dav/addressbooks/me/contacts/"'
+        )
+    if "@" in parts.netloc:
+        raise ValueError("must not have a user name or a password: set user and password")
+    if "?" in value or "#" in value:
+        raise ValueError("must not have a query or a fragment")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("must be https, for the password travels with it (http only for 127.0.0.1, ::1 or localhost)")
+    return value
+
+
 def _window(value: Any) -> hours.Window:
     if not isinstance(value, str):
         raise ValueError('must be text such as "22:00-07:00"')
@@ -307,6 +336,14 @@ def _longer_each(value: tuple[Escalation, ...]) -> tuple[Escalation, ...]:
     if waits != sorted(set(waits)):
         raise ValueError("must be in order: each one's after is longer than that of the one before")
     return value
+
+
+def _callers(value: Any) -> str:
+    if value in (WITHHELD, UNKNOWN) or (isinstance(value, str) and _NUMBERS.fullmatch(value)):
+        return str(value)
+    if not isinstance(value, str) or not value.startswith("+"):
+        raise ValueError('must be a number like "+4571919998", a beginning like "+4570*", "withheld" or "unknown"')
+    return _e164(value)
 
 
 def _host_name(value: Any) -> str:
@@ -450,6 +487,43 @@ class Escalation(_Table):
     channels: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
+class CardDav(_Table):
+    url: Annotated[str | None, AfterValidator(lambda value: value and _dav_url(value))] = None
+    """Of one address book. None: there is none."""
+    user: str | None = None
+    password: Annotated[SecretStr | None, _HIDDEN] = None
+    interval: Leisure = HOUR
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.url is None and (self.user is not None or self.password is not None):
+            raise ValueError("url is missing: set the address book's URL")
+        if (self.user is None) != (self.password is None):
+            raise ValueError("set both user and password (or password_file), or neither")
+        if self.user is not None and ":" in self.user:
+            raise ValueError('user must not have a ":"')
+        return self
+
+
+class Contacts(_Table):
+    vcards: tuple[Annotated[str, BeforeValidator(_file_name)], ...] = ()
+    """Files, seen from the configuration's folder."""
+    default_region: Annotated[str | None, BeforeValidator(_region)] = None
+    """The country of numbers without one. None: that of most lines."""
+    carddav: CardDav = CardDav()
+
+
+@dataclass(frozen=True, slots=True)
+class ContactSources:
+    """Where the address book comes from, with absolute paths."""
+
+    vcards: tuple[str, ...] = ()
+    region: str = ""
+    carddav: CardDav = field(default_factory=CardDav)
+    cache: str = ""
+    """The file that what CardDAV brought is kept in."""
+
+
 class Channel(_Table):
     url: Annotated[SecretStr, AfterValidator(_not_empty), _HIDDEN]
     events: tuple[Annotated[str, BeforeValidator(_event)], ...] = ("voicemail", "line", "channel")
@@ -461,6 +535,28 @@ class Channel(_Table):
     """None: as many as there are."""
     urgent: tuple[Annotated[str, BeforeValidator(_event)], ...] = ()
     """Kinds or groups that are never held."""
+
+
+class Callers(_Table):
+    """A group of callers, and what becomes of their messages."""
+
+    numbers: tuple[Annotated[str, BeforeValidator(_callers)], ...] = ()
+    """E.164, beginnings (`+4570*`), `withheld`, `unknown`."""
+    in_contacts: bool = False
+    channels: tuple[str, ...] | None = None
+    """None: the line's."""
+    urgent: bool = False
+    mute: bool = False
+    min_length: Span = 0
+    """Shorter messages are noted, but not announced."""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if not self.numbers and not self.in_contacts:
+            raise ValueError("has no callers: set numbers, or in_contacts = true")
+        if self.mute and self.urgent:
+            raise ValueError("set mute or urgent, not both")
+        return self
 
 
 class Line(_Table):
@@ -492,7 +588,9 @@ class Settings(_Table):
     store: Store = Store()
     web: Web = Web()
     heartbeat: LifeSign = LifeSign()
+    contacts: Contacts = Contacts()
     channels: dict[Name, Channel] = {}
+    callers: dict[Name, Callers] = {}
     lines: dict[Name, Line] = {}
 
     def label_of(self, name: str) -> str:

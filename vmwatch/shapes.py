@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vmwatch import decide
+from vmwatch.book import Book
 from vmwatch.ledger import ChannelView, DaemonView, Ledger, MessageView, Owed
 from vmwatch.models import Instant, LineState, OperatorStanding, Standing
 
@@ -76,13 +77,14 @@ def channel(view: ChannelView) -> Shape:
     }
 
 
-def message(view: MessageView) -> Shape:
+def message(view: MessageView, book: Book) -> Shape:
     voicemail = view.voicemail
     return {
         "line": view.line,
         "id": voicemail.id,
         "caller": voicemail.caller,
         "caller_name": voicemail.caller_name,
+        "contact": book.name_of(voicemail.caller),
         "called": voicemail.called,
         "call_id": voicemail.call_id,
         "received_at": iso(voicemail.received_at),

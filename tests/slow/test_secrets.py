@@ -95,6 +95,11 @@ class Cage:
         tables: dict[str, dict[str, Any]] = {
             "operator": {"base_url": self.operator, "timeout": "1s", "concurrency": 100},
             "web": {"listen": ""},
+            "contacts.carddav": {
+                "url": f"http://127.0.0.1:{closed_port()}/book/",
+                "user": "mette",
+                "password": self.canaries.token("carddav"),
+            },
             "polling": {"interval": "1s", "unreachable_after": "1s", "error_backoff": {"initial": "1s", "max": "1s"}},
             "delivery": {"timeout": "2s", "retry": {"initial": "1s", "max": "1s", "give_up_after": "3s"}},
             **{f"lines.{name}": line for name, line in self.lines.items()},
@@ -142,7 +147,7 @@ class Cage:
 
     def keep_what_lies_around(self) -> None:
         """The store's files, a backup and a dump of it, and what the processes found in their environment."""
-        self.evidence.keep_files(self.folder, lambda path: path.name.startswith(("vmwatch.db", "environ-")))
+        self.evidence.keep_files(self.folder, lambda path: path.name.startswith(("vmwatch.db", "contacts", "environ-")))
         with contextlib.closing(sqlite3.connect(self.folder / "vmwatch.db")) as store:
             with contextlib.closing(sqlite3.connect(self.folder / "backup")) as backup:
                 store.backup(backup)

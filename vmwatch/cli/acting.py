@@ -10,9 +10,10 @@ from tzlocal import get_localzone
 
 from vmwatch import config, decide, shapes
 from vmwatch.adopt import adopt
-from vmwatch.cli import desk, tables
+from vmwatch.cli import addressed, desk, tables
 from vmwatch.cli.asking import Answers, ask
 from vmwatch.cli.parser import Options
+from vmwatch.contacts import Contacts
 from vmwatch.errors import UsageError
 from vmwatch.ledger import Ledger, Owed
 from vmwatch.models import FOREVER, Alert, DeliveryState, Instant, Kind, Standing
@@ -21,24 +22,30 @@ from vmwatch.settings import duration
 
 async def check(options: Options) -> int:
     loaded = desk.load(options.config)
+    contacts = Contacts(desk.now)
+    contacts.read(loaded.contacts)
     if not options.online:
-        _show_check(options, loaded, None)
+        _show_check(options, loaded, contacts, None)
         return 0
     async with whole_store(loaded) as ledger:
         answers = await ask(ledger, loaded, (), deliver=False)
-    _show_check(options, loaded, answers)
+        await contacts.synchronise()
+    _show_check(options, loaded, contacts, answers)
     return answers.status
 
 
-def _show_check(options: Options, loaded: config.Loaded, answers: Answers | None) -> None:
+def _show_check(options: Options, loaded: config.Loaded, contacts: Contacts, answers: Answers | None) -> None:
     if options.json:
         online = {} if answers is None else {"lines": answers.shape()}
-        desk.print_json({"config": config.redacted(loaded), "store": loaded.store_shown, **online})
+        found = addressed.shape(contacts, loaded.contacts)
+        desk.print_json({"config": config.redacted(loaded), "store": loaded.store_shown, "contacts": found, **online})
         return
     out = desk.out()
     out.print_json(data=config.redacted(loaded))
     settings = loaded.settings
     lines, channels = tables.counted(len(settings.lines), "line"), tables.counted(len(settings.channels), "channel")
+    for sentence in addressed.found(contacts, loaded.contacts):
+        out.print(sentence, markup=False)
     out.print(f"{loaded.path}: accepted: {lines}, {channels}.", markup=False)
     if answers is not None:
         answers.show()
@@ -48,6 +55,8 @@ async def poll(options: Options) -> int:
     loaded = desk.load(options.config)
     async with whole_store(loaded) as ledger:
         answers = await ask(ledger, loaded, tuple(options.lines), deliver=True)
+        if not answers.by_daemon:
+            await addressed.synchronise_if_due(loaded)
     if options.json:
         desk.print_json(answers.shape())
     else:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 
 from rich.console import Console
 from tzlocal import get_localzone
@@ -14,6 +15,7 @@ from vmwatch import config, decide, shapes, wording
 from vmwatch.attempt import Attempts
 from vmwatch.channels import Channel, prepare
 from vmwatch.cli import desk, tables
+from vmwatch.contacts import Contacts
 from vmwatch.deliver import Deliverer
 from vmwatch.follow import Follower
 from vmwatch.heartbeat import Clock
@@ -136,7 +138,9 @@ async def workers(ledger: Ledger, loaded: config.Loaded) -> AsyncIterator[tuple[
         group() as tasks,
     ):
         poller = Poller(ledger, clock, Attempts(ledger, clock, lambda _: None), tasks)
-        deliverer = Deliverer(ledger, clock, tasks, get_localzone())
+        contacts = Contacts(clock.now)
+        book = cache(lambda: contacts.read(loaded.contacts))  # not before an alert has a caller in it
+        deliverer = Deliverer(ledger, clock, tasks, get_localzone(), book=book)
         poller.use(settings, client)
         deliverer.use(settings, channels)
         yield poller, deliverer

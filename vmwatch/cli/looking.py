@@ -5,7 +5,7 @@ from __future__ import annotations
 from tzlocal import get_localzone
 
 from vmwatch import shapes
-from vmwatch.cli import desk, tables
+from vmwatch.cli import addressed, desk, tables
 from vmwatch.cli.parser import Options
 from vmwatch.errors import UsageError
 from vmwatch.ledger import Ledger
@@ -18,13 +18,14 @@ async def status(options: Options) -> int:
         daemon = await ledger.daemon()
         lines = await shapes.lines_shown(ledger, now)
         channels = await ledger.outbox.channels()
+        troubles = [] if options.json else await addressed.troubles(ledger, options.config)
     if options.json:
         desk.print_json(shapes.status(daemon, lines, channels))
     else:
         out = desk.out()
         for part in (tables.daemon(daemon, now), tables.lines(lines, now), tables.channels(channels, now)):
             out.print(part)
-        for sentence in tables.remarks(lines):
+        for sentence in (*tables.remarks(lines), *troubles):
             out.print(sentence, markup=False)
     troubled = any(line.state in shapes.IN_TROUBLE for line in lines)
     return int(troubled or any(view.standing.state is ChannelState.FAILING for view in channels))
@@ -34,10 +35,11 @@ async def messages(options: Options) -> int:
     async with desk.store(options.config) as ledger:
         number = (await desk.find_line(ledger, options.line)).number if options.line else None
         views = await ledger.messages.listing(number, new_only=options.new, most=options.limit)
+        book = (await addressed.looked_up(ledger, options.config)).book
     if options.json:
-        desk.print_json([shapes.message(view) for view in views])
+        desk.print_json([shapes.message(view, book) for view in views])
     elif views:
-        desk.out().print(tables.messages(views, get_localzone()))
+        desk.out().print(tables.messages(views, get_localzone(), book))
     else:
         desk.out().print("No voicemails seen.")
     return 0

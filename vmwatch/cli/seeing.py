@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from tzlocal import get_localzone
 
 from vmwatch import shapes
-from vmwatch.cli import desk, tables
+from vmwatch.book import Book
+from vmwatch.cli import addressed, desk, tables
 from vmwatch.cli.parser import Options
 from vmwatch.errors import UsageError
 from vmwatch.ledger import Ledger, MessageView
@@ -23,7 +24,8 @@ async def ack(options: Options) -> int:
         found = [await find(ledger, wanted) for wanted in options.messages]
         await ledger.messages.ack([view.key for view in found], desk.now())
         views = await _again(ledger, found)
-    _show(options, views, "acknowledged: nobody is reminded of it")
+        book = (await addressed.looked_up(ledger, options.config)).book
+    _show(options, views, book, "acknowledged: nobody is reminded of it")
     return 0
 
 
@@ -34,7 +36,8 @@ async def snooze(options: Options) -> int:
         found = [await find(ledger, options.message)]
         await ledger.messages.snooze([view.key for view in found], until, desk.now())
         views = await _again(ledger, found)
-    _show(options, views, f"nothing more about it until {tables.clock(until, get_localzone())}")
+        book = (await addressed.looked_up(ledger, options.config)).book
+    _show(options, views, book, f"nothing more about it until {tables.clock(until, get_localzone())}")
     return 0
 
 
@@ -56,9 +59,9 @@ async def _again(ledger: Ledger, views: Iterable[MessageView]) -> list[MessageVi
     return [found[view.key] for view in views if view.key in found]
 
 
-def _show(options: Options, views: Sequence[MessageView], done: str) -> None:
+def _show(options: Options, views: Sequence[MessageView], book: Book, done: str) -> None:
     if options.json:
-        desk.print_json([shapes.message(view) for view in views])
+        desk.print_json([shapes.message(view, book) for view in views])
         return
     for view in views:
         gone = view.left_new_at is not None

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vmwatch import wording
+from vmwatch.book import Book
 from vmwatch.ledger import ChannelView, DaemonView, MessageView, Owed
 from vmwatch.models import DAY, HOUR, MINUTE, SECOND, ChannelState, DeliveryState, Instant, LineState, Standing
 from vmwatch.shapes import IN_TROUBLE
@@ -118,7 +119,7 @@ def channels(views: Iterable[ChannelView], now: Instant) -> Table:
     return table
 
 
-def messages(views: Iterable[MessageView], zone: tzinfo) -> Table:
+def messages(views: Iterable[MessageView], zone: tzinfo, book: Book) -> Table:
     table = _table("received", "line", "caller", "name", "length", "state", "id")
     for view in views:
         voicemail = view.voicemail
@@ -126,7 +127,7 @@ def messages(views: Iterable[MessageView], zone: tzinfo) -> Table:
             clock(voicemail.received_at or view.first_seen_at, zone),
             escape(view.line),
             escape(wording.number(voicemail.caller)) if voicemail.caller else "withheld",
-            escape(voicemail.caller_name or "—"),
+            escape(book.name_of(voicemail.caller) or voicemail.caller_name or "—"),
             "—" if voicemail.length is None else wording.length(voicemail.length),
             _standing(view, zone),
             escape(wording.one_line(view.voicemail.id)),

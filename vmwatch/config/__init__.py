@@ -7,25 +7,37 @@ each. `settings` says which keys there are and what each may hold.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from vmwatch.book import region_of
 from vmwatch.config import layers
 from vmwatch.config.gather import gather
-from vmwatch.config.judge import ObjectToUrl, crosswise, judge, unwise
+from vmwatch.config.judge import ObjectToUrl, bad_vcards, crosswise, judge, unwise
 from vmwatch.config.objections import Found
 from vmwatch.errors import ConfigError
 from vmwatch.redaction import SECRET
-from vmwatch.settings import Settings, Store, is_shared, passwords_of
+from vmwatch.settings import Contacts, ContactSources, Settings, Store, is_shared, passwords_of
 
-__all__ = ["Loaded", "ObjectToUrl", "absolute", "channels_alone", "find", "load", "load_store", "redacted"]
+__all__ = [
+    "Loaded",
+    "ObjectToUrl",
+    "absolute",
+    "channels_alone",
+    "find",
+    "load",
+    "load_contacts",
+    "load_store",
+    "redacted",
+]
 
 _UNNAMED = (Path("config.toml"), Path("/etc/vmwatch/config.toml"))
 _SQLITE = "sqlite:///"
+_CACHE = "contacts.cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,7 @@ class Loaded:
     warnings: tuple[str, ...] = ()
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     """Every PIN, channel's URL, token and password in plain text, for logs to leave out."""
+    contacts: ContactSources = field(default_factory=ContactSources)
 
     @property
     def store_shown(self) -> str:
@@ -55,6 +68,11 @@ class Loaded:
 class _StoreAlone(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     store: Store = Store()
+
+
+class _ContactsAlone(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    contacts: Contacts = Contacts()
 
 
 def find(named: str | None, environ: Mapping[str, str]) -> Path:
@@ -103,10 +121,13 @@ def load(path: Path, environ: Mapping[str, str], object_to_url: ObjectToUrl) -> 
     """
     gathered = gather(path, environ)
     settings = judge(gathered, Settings, crosswise(gathered, object_to_url))
+    store_url = absolute(settings.store.url.get_secret_value(), path, environ)
+    numbers = [line.number for line in settings.lines.values()]
     return Loaded(
         settings=settings,
         path=path,
-        store_url=absolute(settings.store.url.get_secret_value(), path, environ),
+        store_url=store_url,
+        contacts=_sources(settings.contacts, numbers, store_url, path, environ),
         warnings=tuple(unwise(gathered, settings)),
         secrets=frozenset(_secrets(settings)),
     )
@@ -116,6 +137,27 @@ def load_store(path: Path, environ: Mapping[str, str]) -> str:
     """The store's URL with an absolute path, without asking for PINs or channels. Raises ConfigError."""
     alone = judge(gather(path, environ, only="store"), _StoreAlone, iter(()))
     return absolute(alone.store.url.get_secret_value(), path, environ)
+
+
+def load_contacts(path: Path, environ: Mapping[str, str], numbers: Iterable[str]) -> ContactSources:
+    """Where the contacts come from, whatever else is wrong; `numbers` are the lines'. Raises ConfigError."""
+    gathered = gather(path, environ, only="contacts")
+    alone = judge(gathered, _ContactsAlone, bad_vcards(gathered))
+    return _sources(alone.contacts, numbers, load_store(path, environ), path, environ)
+
+
+def _sources(
+    contacts: Contacts, numbers: Iterable[str], store_url: str, path: Path, environ: Mapping[str, str]
+) -> ContactSources:
+    """What CardDAV brought lies beside the store, where that is a file: every verb finds it there."""
+    beside = absolute(f"{_SQLITE}{_CACHE}", path, environ) if is_shared(store_url) else store_url
+    folder = Path(beside.removeprefix(_SQLITE)).parent
+    return ContactSources(
+        vcards=tuple(os.path.abspath(path.parent / name) for name in contacts.vcards),
+        region=contacts.default_region or region_of(numbers),
+        carddav=contacts.carddav,
+        cache=str(folder / _CACHE),
+    )
 
 
 def channels_alone(environ: Mapping[str, str]) -> dict[str, str]:
@@ -142,7 +184,7 @@ def _secrets(settings: Settings) -> Iterator[str]:
         yield line.pin.get_secret_value()
     for channel in settings.channels.values():
         yield channel.url.get_secret_value()
-    for secret in (settings.web.token, settings.heartbeat.url):
+    for secret in (settings.web.token, settings.heartbeat.url, settings.contacts.carddav.password):
         if secret is not None:
             yield secret.get_secret_value()
     yield from passwords_of(settings.store.url.get_secret_value())

@@ -28,6 +28,19 @@ def read_text(path: Path, largest: int) -> str:
     return _decoded(content)
 
 
+def beginning(path: Path, size: int) -> bytes:
+    """The first `size` bytes of a file. Raises UnreadableError."""
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise UnreadableError("is no file" if path.exists() else "does not exist")
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise UnreadableError(f"cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise UnreadableError("cannot be read: not a path") from None
+
+
 def _decoded(content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")

@@ -32,12 +32,13 @@ class Gathered:
     objections: list[Objection]
 
     def place_of(self, key: Key) -> Place:
-        """Where a key was written; for one that is missing, the nearest table around it."""
+        """Where a key was written; for one that is missing, what it would stand in."""
         if key in self.found:
             return self.found[key]
         around = (key[:size] for size in range(len(key), 0, -1))
         start = Place(Origin.FILE, self.source, 1, ())
-        return next((self.tables[table] for table in around if table in self.tables), start)
+        written = (self.found.get(part) or self.tables.get(part) for part in around)
+        return next(filter(None, written), start)
 
     def objection(self, key: Key, words: str) -> Objection:
         place = self.place_of(key)
@@ -77,10 +78,10 @@ def _value(found: Found, folder: Path) -> Any:
     try:
         return files.read_secret(path)
     except files.UnreadableError as error:
-        raise files.UnreadableError(f"{_shown(found.value.name, path)} {error}") from None
+        raise files.UnreadableError(f"{shown(found.value.name, path)} {error}") from None
 
 
-def _shown(name: str, path: Path) -> str:
+def shown(name: str, path: Path) -> str:
     """A path as a sentence may repeat it, unless the secret itself was written where its file belongs."""
     return str(path) if _A_PATH.fullmatch(name) and not name.isdigit() else "the file"
 

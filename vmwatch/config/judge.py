@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from vmwatch.config import shape
-from vmwatch.config.gather import Gathered
+from vmwatch import vcards
+from vmwatch.config import files, shape
+from vmwatch.config.gather import Gathered, shown
+from vmwatch.config.groups import between_groups, named_channels, not_yet
 from vmwatch.config.objections import Key, Objection, did_you_mean, dotted
 from vmwatch.errors import ConfigError
 from vmwatch.models import SECOND, Duration
@@ -18,6 +21,8 @@ from vmwatch.settings import Settings, spelled
 
 BRISK: Duration = 15 * SECOND
 """Polling more often than this is allowed, and warned of."""
+_BEGINNING = 64 << 10
+"""Bytes of a file of contacts that tell whether it is one."""
 ObjectToUrl = Callable[[str], str | None]
 """None for a channel's URL that can be used, else why not, without the URL."""
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -93,6 +98,8 @@ def crosswise(gathered: Gathered, object_to_url: ObjectToUrl) -> Iterator[Object
     yield from _shared_numbers(gathered)
     yield from _absent_channels(gathered)
     yield from _bad_urls(gathered, object_to_url)
+    yield from bad_vcards(gathered)
+    yield from between_groups(gathered)
 
 
 def _nothing_there(gathered: Gathered) -> Iterator[Objection]:
@@ -118,21 +125,9 @@ def _with_text(gathered: Gathered, table: str, key: str) -> Iterator[tuple[str, 
 
 def _absent_channels(gathered: Gathered) -> Iterator[Objection]:
     present = tuple(key[1] for key in gathered.tables if key[0] == "channels" and len(key) == 2)
-    for name, line in gathered.tree.get("lines", {}).items():
-        wanted = line.get("channels")
-        for channel in wanted if isinstance(wanted, list) else ():
-            if isinstance(channel, str) and channel not in present:
-                yield gathered.objection(("lines", name, "channels"), _absent(channel, present))
-        for channel in _escalated_to(line.get("escalate")):
-            if channel not in present:
-                yield gathered.objection(("lines", name, "escalate"), _absent(channel, present))
-
-
-def _escalated_to(steps: Any) -> Iterator[str]:
-    """The channels that an escalation names, whatever else is wrong with it."""
-    for step in steps if isinstance(steps, list) else ():
-        channels = step.get("channels") if isinstance(step, dict) else None
-        yield from (name for name in (channels if isinstance(channels, list) else ()) if isinstance(name, str))
+    for key, channel in named_channels(gathered):
+        if channel not in present:
+            yield gathered.objection(key, _absent(channel, present))
 
 
 def _absent(channel: str, present: tuple[str, ...]) -> str:
@@ -148,8 +143,26 @@ def _bad_urls(gathered: Gathered, object_to_url: ObjectToUrl) -> Iterator[Object
             yield gathered.objection(("channels", name, "url"), against)
 
 
+def bad_vcards(gathered: Gathered) -> Iterator[Objection]:
+    """Files of contacts that are not there, can't be read or hold something else, as far as their beginnings tell."""
+    names = gathered.tree.get("contacts", {}).get("vcards")
+    for place, name in enumerate(names if isinstance(names, list) else (), 1):
+        path = Path(gathered.source).parent / name if isinstance(name, str) and name.strip() else None
+        against = path and _against_vcards(path)
+        if path is not None and against is not None:
+            yield gathered.objection(("contacts", "vcards"), f"entry {place}: {shown(name, path)} {against}")
+
+
+def _against_vcards(path: Path) -> str | None:
+    try:
+        return vcards.objection(files.beginning(path, _BEGINNING))
+    except files.UnreadableError as error:
+        return str(error)
+
+
 def unwise(gathered: Gathered, settings: Settings) -> Iterator[str]:
     """Sentences about what is accepted, but probably not meant."""
+    yield from not_yet(gathered, settings)
     intervals: dict[Key, Duration] = {("polling", "interval"): settings.polling.interval}
     intervals |= {("lines", name, "interval"): settings.interval_of(name) for name in settings.lines}
     for key, interval in intervals.items():

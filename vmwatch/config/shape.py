@@ -14,8 +14,8 @@ from vmwatch.settings import Settings
 ANY = "*"
 """Stands for the name that a person gives a line or a channel."""
 _FILE = "_file"
-_READ_FROM_FILES = ("pin", "url", "token")
-"""Keys that may hold a secret, and so may be named by a file: `pin_file`, `url_file`, `token_file`."""
+_READ_FROM_FILES = ("pin", "url", "token", "password")
+"""Keys that may hold a secret, and so may be named by a file: `pin_file`, `url_file`, `token_file`, `password_file`."""
 
 
 def _tables(model: type[BaseModel], at: Key) -> Iterator[tuple[Key, type[BaseModel]]]:

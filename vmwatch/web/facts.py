@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from vmwatch import __version__, shapes
+from vmwatch.book import EMPTY, Book
 from vmwatch.errors import LedgerError, UsageError
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
@@ -34,6 +35,7 @@ class Facts:
     clock: Clock
     tally: Tally
     trouble: Callable[[], LedgerError | None]
+    book: Callable[[], Book] = lambda: EMPTY
 
     def by_path(self) -> Mapping[str, Tell]:
         return {
@@ -73,7 +75,7 @@ class Facts:
     async def messages(self, ledger: Ledger, wanted: Wanted) -> Answer:
         number = await _number(ledger, wanted.line) if wanted.line is not None else None
         views = await ledger.messages.listing(number, new_only=wanted.new, most=wanted.limit)
-        return as_json([shapes.message(view) for view in views])
+        return as_json([shapes.message(view, self.book()) for view in views])
 
     async def outbox(self, ledger: Ledger, wanted: Wanted) -> Answer:
         owed = await ledger.outbox.listing(everything=wanted.all, most=wanted.limit)

@@ -72,6 +72,7 @@ _MESSAGE = _object(
     id=_TEXT,
     caller=_or_null(_TEXT),
     caller_name=_or_null(_TEXT),
+    contact=_or_null({"type": "string", "description": "the caller's name in the address book"}),
     called=_or_null(_TEXT),
     call_id=_or_null(_TEXT),
     received_at=_or_null(_TIME),

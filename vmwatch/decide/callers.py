@@ -1,0 +1,83 @@
+"""Which group a caller belongs to, and what becomes of the message because of it.
+
+The most specific group counts, and no two are equally specific (the configuration is refused then):
+the number itself; the longest prefix; `in_contacts`; `unknown` (a number that is in no address book) or `withheld`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vmwatch.models import SECOND
+from vmwatch.settings import UNKNOWN, WITHHELD, Callers
+
+
+class Match(StrEnum):
+    """Why a caller belongs to a group."""
+
+    NUMBER = "number"
+    PREFIX = "prefix"
+    IN_CONTACTS = "in_contacts"
+    UNKNOWN = "unknown"
+    WITHHELD = "withheld"
+    NO_GROUP = "no_group"
+
+
+class Fate(StrEnum):
+    """What becomes of a message; whichever it is, it is noted."""
+
+    ANNOUNCED = "announced"
+    MUTED = "muted"
+    TOO_SHORT = "too_short"
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    group: str | None
+    match: Match
+    fate: Fate = Fate.ANNOUNCED
+    urgent: bool = False
+    """Whether it passes quiet hours."""
+    channels: tuple[str, ...] | None = None
+    """None: the line's own."""
+
+
+def treatment(groups: Mapping[str, Callers], caller: str | None, length: int | None, *, in_contacts: bool) -> Treatment:
+    """How a message is to be treated. `caller` in E.164, None if withheld; `length` in seconds, if it is known."""
+    name, match = _group(groups, caller, in_contacts=in_contacts)
+    if name is None:
+        return Treatment(None, match)
+    group = groups[name]
+    return Treatment(name, match, _fate(group, length), group.urgent, group.channels)
+
+
+def _fate(group: Callers, length: int | None) -> Fate:
+    if group.mute:
+        return Fate.MUTED
+    too_short = length is not None and length * SECOND < group.min_length
+    return Fate.TOO_SHORT if too_short else Fate.ANNOUNCED
+
+
+def _group(groups: Mapping[str, Callers], caller: str | None, *, in_contacts: bool) -> tuple[str | None, Match]:
+    named = {number: name for name, group in groups.items() for number in group.numbers}
+    if not caller:
+        return _or_none(named.get(WITHHELD), Match.WITHHELD)
+    if caller in named:
+        return named[caller], Match.NUMBER
+    prefix = max((number for number in named if _begins(caller, number)), key=len, default=None)
+    if prefix is not None:
+        return named[prefix], Match.PREFIX
+    known = next((name for name, group in groups.items() if group.in_contacts), None) if in_contacts else None
+    if known is not None:
+        return known, Match.IN_CONTACTS
+    return _or_none(None if in_contacts else named.get(UNKNOWN), Match.UNKNOWN)
+
+
+def _or_none(name: str | None, match: Match) -> tuple[str | None, Match]:
+    return name, match if name is not None else Match.NO_GROUP
+
+
+def _begins(caller: str, number: str) -> bool:
+    return number.endswith("*") and caller.startswith(number[:-1])
