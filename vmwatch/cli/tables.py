@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, tzinfo
+from itertools import pairwise
 
 from rich import box
 from rich.markup import escape
@@ -15,6 +16,8 @@ from vmwatch.ledger import ChannelView, DaemonView, MessageView, Owed
 from vmwatch.models import DAY, HOUR, MINUTE, SECOND, ChannelState, DeliveryState, Instant, LineState, Standing
 from vmwatch.shapes import IN_TROUBLE
 
+SHORTEST_ID = 6
+"""Characters of a message's id that are shown."""
 _UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (SECOND, "s"))
 _COLOURS = {
     DeliveryState.PENDING: "yellow",
@@ -121,6 +124,8 @@ def channels(views: Iterable[ChannelView], now: Instant) -> Table:
 
 def messages(views: Iterable[MessageView], zone: tzinfo, book: Book) -> Table:
     table = _table("received", "line", "caller", "name", "length", "state", "id")
+    views = tuple(views)
+    ids = _beginnings({view.voicemail.id for view in views})
     for view in views:
         voicemail = view.voicemail
         table.add_row(
@@ -130,9 +135,17 @@ def messages(views: Iterable[MessageView], zone: tzinfo, book: Book) -> Table:
             escape(book.name_of(voicemail.caller) or voicemail.caller_name or "—"),
             "—" if voicemail.length is None else wording.length(voicemail.length),
             _standing(view, zone),
-            escape(wording.one_line(view.voicemail.id)),
+            escape(wording.one_line(ids[view.voicemail.id])),
         )
     return table
+
+
+def _beginnings(ids: Iterable[str]) -> dict[str, str]:
+    """As much of each id as tells it from the others, to be typed by a person."""
+    size = SHORTEST_ID
+    while any(one[:size] == other[:size] for one, other in pairwise(sorted(ids))):
+        size += 1
+    return {id_: id_[:size] for id_ in ids}
 
 
 def _standing(view: MessageView, zone: tzinfo) -> str:
@@ -141,7 +154,7 @@ def _standing(view: MessageView, zone: tzinfo) -> str:
     if view.acked_at is not None:
         return "new, acknowledged"
     if view.snoozed_until is not None:
-        return f"[green]new[/], snoozed until {clock(view.snoozed_until, zone)}"
+        return f"snoozed {clock(view.snoozed_until, zone)}"
     return "[green]new[/]"
 
 
