@@ -62,6 +62,7 @@ class History:
 
     store: Path
     chance: random.Random
+    steps: decide.Steps = STEPS
     crashes: float = 0.03
     now: int = NOW
     box: list[str] = field(default_factory=list)
@@ -96,10 +97,15 @@ class History:
         self.people()
         await self.poll(ledger)
         await self.act(ledger)
-        await ledger.follow_ups.follow(NUMBER, self.now, lambda each: decide.followed_up(each, STEPS, self.now, UTC))
-        self.may_die()
+        await self.follow(ledger)
         for name in PATIENCE:
             await self.drain(ledger, name)
+
+    async def follow(self, ledger: Ledger) -> None:
+        await ledger.follow_ups.follow(
+            NUMBER, self.now, lambda each: decide.followed_up(each, self.steps, self.now, UTC)
+        )
+        self.may_die()
 
     def people(self) -> None:
         """Callers call, and somebody listens."""
@@ -181,15 +187,19 @@ class History:
             for _ in range(4 * 24):
                 self.now += HOUR
                 await self.poll(ledger)
+                await self.follow(ledger)
                 for name in PATIENCE:
                     await self.drain(ledger, name, works=True)
 
 
-@pytest.mark.parametrize("seed", range(4))
-async def test_whatever_happens_every_message_is_told_on_every_channel_or_was_seen_to(store: Path, seed: int) -> None:
+@pytest.mark.parametrize("steps", [STEPS, replace(STEPS, remind=(), escalate=())], ids=["reminded", "told_once"])
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_happens_every_message_is_told_on_every_channel_or_was_seen_to(
+    store: Path, seed: int, steps: decide.Steps
+) -> None:
     async with opened(store) as ledger:
         await adopted(ledger, channels=tuple(PATIENCE))
-    history = History(store, random.Random(seed))
+    history = History(store, random.Random(seed), steps)
     await history.live(60)
     await history.end()
     owed = set(history.box) - history.acked

@@ -75,7 +75,7 @@ async def test_where_nothing_is_still_new_nothing_is_sent(ledger: Ledger) -> Non
     await ledger.messages.ack([("+4571919998", "a")], NOW + 3)
     await released(ledger)
     assert await on_phone(ledger) == [
-        ("voicemail.new", "withdrawn", None, "nothing of it is still new"),
+        ("voicemail.new", "withdrawn", None, "seen to, or put off, by a person"),
         ("voicemail.new", "withdrawn", None, None),
     ]
 

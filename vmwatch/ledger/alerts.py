@@ -8,6 +8,8 @@ from vmwatch.models import Alert, DeliveryState, Instant, Kind
 
 DROPPED = "dropped by a person"
 """A delivery's last word that keeps it withdrawn, even if its message is in the box again."""
+SEEN_TO = "seen to, or put off, by a person"
+"""The last word of one that was held meanwhile: it stays withdrawn, too."""
 
 _INSERT = "INSERT INTO alert (kind, number, facts, created_at) VALUES (:kind, :number, :facts, :now) RETURNING id"
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vmwatch import decide
-from vmwatch.ledger.alerts import owe
+from vmwatch.ledger.alerts import SEEN_TO, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import VOICEMAIL, alert_from_json, listed, value
 from vmwatch.models import Arrival, Duration, Hold, Instant, Kind, Queue, Voicemail
 
 MOST = 500
 """Deliveries of a channel that are sorted out at once."""
-NOT_NEW = "nothing of it is still new"
 
 _DUE = """
 SELECT d.id, d.version, d.alert_id, a.kind, a.facts, d.waits FROM delivery d JOIN alert a ON a.id = d.alert_id
@@ -100,14 +99,14 @@ async def judge_anew(transaction: Transaction, now: Instant) -> None:
 
 async def _digest(transaction: Transaction, channel: str, released: Sequence[Arrival], now: Instant) -> None:
     still_new: StillNew = {}
-    taken = []
+    taken: dict[int, bool] = {}
     for arrival in released:
         rows = await transaction.all(_STILL_NEW, alert=arrival.alert_id, now=now)
         if await transaction.run(_TAKE, id=arrival.id, version=arrival.version):
-            taken.append(arrival.id)
+            taken[arrival.id] = bool(rows)
             still_new |= {(row[1], row[2]): (row[0], value(Voicemail, row[2:])) for row in rows}
-    why = await _owe_digest(transaction, channel, still_new, now) if still_new else NOT_NEW
-    await transaction.many(_SAY_WHY, [{"id": id_, "why": why} for id_ in taken])
+    why = await _owe_digest(transaction, channel, still_new, now) if still_new else SEEN_TO
+    await transaction.many(_SAY_WHY, [{"id": id_, "why": why if told else SEEN_TO} for id_, told in taken.items()])
 
 
 async def _owe_digest(transaction: Transaction, channel: str, still_new: StillNew, now: Instant) -> str:
