@@ -27,10 +27,11 @@ LINE_KEYS = (
 )
 CHANNEL_KEYS = "name state pending dead last_sent_at last_error"
 MESSAGE_KEYS = (
-    "line id caller caller_name contact called call_id received_at length first_seen_at left_new_at box played"
+    "line id caller caller_name contact called call_id received_at length first_seen_at left_new_at box played "
+    "acked_at snoozed_until"
 )
 NOT_THE_OPERATOR = ("failing", "not_the_operator")
-DELIVERY_KEYS = "id kind line message channel state attempts next_attempt_at sent_at last_error"
+DELIVERY_KEYS = "id kind line message channel state attempts next_attempt_at sent_at last_error waits"
 
 
 @pytest.fixture
@@ -134,7 +135,10 @@ async def test_no_configuration_at_all_is_78_too(world: World) -> None:
 async def test_verbs_that_only_look_do_not_make_a_store(world: World, hook: Webhook) -> None:
     world.line("home")
     world.channel("phone", hook.url)
-    verbs = (("status",), ("messages",), ("outbox",), ("pause", "home"), ("resume", "home"))
+    verbs = (
+        *(("status",), ("messages",), ("outbox",), ("pause", "home"), ("resume", "home")),
+        *(("ack", "a"), ("snooze", "a", "1h")),
+    )
     for ran in await asyncio.gather(*(world.vmwatch(*verb) for verb in verbs)):
         assert (ran.status, ran.out) == (75, "")
         assert ran.err == f"{world.store}: there is no store here yet; `vmwatch run` makes one\n"
@@ -294,6 +298,30 @@ def every(*shapes: object) -> list[tuple[str, object]]:
         elif isinstance(shape, list):
             found += every(*shape)
     return found
+
+
+async def test_a_person_sees_to_a_message_or_puts_it_off(world: World, hook: Webhook) -> None:
+    world.line("home")
+    world.channel("phone", hook.url)
+    ids = sorted(world.operator.leave(world.numbers["home"], _id=id_) for id_ in ("abc1", "abd2"))
+    await world.vmwatch("poll")
+    both = await world.vmwatch("ack", "ab")
+    assert (both.status, both.err) == (
+        2,
+        "ab: several messages begin so: abc1 on home, abd2 on home; write more of the id\n",
+    )
+    absent = await world.vmwatch("snooze", "x", "1h")
+    assert (absent.status, absent.err) == (2, "x: there is no such message; `vmwatch messages` shows their ids\n")
+    assert (await world.vmwatch("snooze", "abd", "soon")).status == 2
+    seen = await world.vmwatch("ack", "abc")
+    assert (seen.status, seen.out) == (0, "abc1: acknowledged: nobody is reminded of it\n")
+    (later,) = (await world.vmwatch("snooze", "abd2", "1h", "--json")).json
+    assert later["snoozed_until"] is not None
+    listed = {one["id"]: one for one in (await world.vmwatch("messages", "--json")).json}
+    assert [listed[id_]["acked_at"] is not None for id_ in ids] == [True, False]
+    shown = (await world.vmwatch("messages")).out
+    assert "new, acknowledged" in shown
+    assert "snoozed" in shown
 
 
 async def test_messages_can_be_narrowed(world: World, hook: Webhook) -> None:

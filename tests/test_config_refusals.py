@@ -21,7 +21,8 @@ DURATION = 'must be a duration such as "90s", "5m" or "1h30m", or a number of se
 EVENTS = (
     "must be one of channel, channel.failing, channel.recovered, line, line.locked, line.not_enabled, line.recovered, "
     "line.rejected, line.stale, line.unknown_number, line.unreachable, store, store.failing, store.recovered, "
-    "test, voicemail, voicemail.new, voicemail.summary"
+    "test, voicemail, voicemail.digest, voicemail.escalated, voicemail.heard, voicemail.new, voicemail.reminder, "
+    "voicemail.summary"
 )
 NAME = "a name is made of a-z, 0-9 and _ (never two _ in a row)"
 HTTPS = "must be https, for the PIN travels in the URL (http only for 127.0.0.1, ::1 or localhost)"
@@ -35,6 +36,7 @@ NO_TOKEN = (
 )
 TOKEN = "must be 16 to 200 letters, digits or signs, without blanks"
 HOST = 'must be a host\'s name without a port, like "vmwatch.example.com"'
+ORDERED = 'must be in order: first waits such as "30m", "2h", then times such as "next 08:00"'
 NO_LINE = "lines: there is no line: add a table such as [lines.home]"
 NO_CHANNEL = "channels: there is no channel: add a table such as [channels.phone]"
 
@@ -181,6 +183,58 @@ REFUSED: list[tuple[str, str, list[str]]] = [
         ["6: is not valid TOML: Cannot declare ('lines', 'home') twice, at column 12"],
     ),
     ("a number beyond all bounds", f"{GOOD}a = {'8352' * 1100}", [": is not valid TOML"]),
+    # Until it is heard.
+    (
+        "reminders out of order",
+        in_line('remind = ["2h", "30m"]'),
+        [f"6: lines.home.remind: {ORDERED}"],
+    ),
+    ("a wait after a time of day", in_line('remind = ["next 08:00", "30m"]'), [f"6: lines.home.remind: {ORDERED}"]),
+    ("a reminder at once", in_line('remind = ["0s"]'), ['6: lines.home.remind: entry 1: must be at least "1m"']),
+    (
+        "a reminder at no time",
+        in_line('remind = ["next 25:00"]'),
+        ['6: lines.home.remind: entry 1: must have times from "00:00" to "24:00"'],
+    ),
+    (
+        "twenty-one reminders",
+        in_line(f"remind = {[f'{minute}m' for minute in range(1, 22)]}"),
+        ["6: lines.home.remind: has too many entries"],
+    ),
+    (
+        "an escalation to nobody there",
+        in_line('escalate = [{ after = "1h", channels = ["boss"] }]'),
+        ["6: lines.home.escalate: there is no channel boss"],
+    ),
+    (
+        "escalations out of order",
+        in_line('escalate = [{ after = "1h", channels = ["phone"] }, { after = "1h", channels = ["phone"] }]'),
+        ["6: lines.home.escalate: must be in order: each one's after is longer than that of the one before"],
+    ),
+    (
+        "a digest at no time",
+        in_channel('digest = "8:00"'),
+        ['6: channels.phone.digest: must have times from "00:00" to "24:00"'],
+    ),
+    (
+        "a digest that is a number",
+        in_channel("digest = 8"),
+        ['6: channels.phone.digest: must be a time such as "08:00"'],
+    ),
+    *(
+        (
+            f"a budget of {budget}",
+            in_channel(f"budget = {budget}"),
+            ['6: channels.phone.budget: must be like "20/1h": at most so many alerts in so long'],
+        )
+        for budget in ('"20"', '"0/1h"', '"many/1h"', "20")
+    ),
+    ("a budget in no time", in_channel('budget = "2/0s"'), ['6: channels.phone.budget: must be at least "1m"']),
+    (
+        "an urgent kind that there is not",
+        in_channel('urgent = ["x"]'),
+        [f"6: channels.phone.urgent: entry 1: {EVENTS}"],
+    ),
     # What a line holds.
     ("a line that is text", f'{CHANNEL}[lines]\nhome = "8352"\n', ["4: lines.home: must be a table"]),
     ("lines as a list", f"{CHANNEL}[[lines]]\nhome = 1\n", ["3: lines: must be a table"]),

@@ -33,7 +33,7 @@ FLOORS = {
         "tasks",
         "terminal",
     },
-    4: {"adopt", "attempt", "poll", "deliver", "presence", "shapes", "stale", "store_trouble", "wishes"},
+    4: {"adopt", "attempt", "poll", "deliver", "follow", "presence", "shapes", "stale", "store_trouble", "wishes"},
     5: {"web"},
     6: {"daemon"},
     7: {"demo"},

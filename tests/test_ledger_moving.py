@@ -28,7 +28,7 @@ from world import world_in
 from vmwatch.errors import LedgerError, Trouble
 from vmwatch.ledger.migrations import NUMBERED, TABLES
 from vmwatch.ledger.moving import move
-from vmwatch.models import HOUR, Reason
+from vmwatch.models import HOUR, Kind, Reason
 
 
 @pytest.fixture
@@ -55,6 +55,8 @@ async def a_life(place: Place) -> None:
         await polled(ledger, "c", now=NOW + 1)
         await ledger.lines.record(await decided(ledger, Trouble(Reason.BLACKLISTED), NOW + 2), NOW + 2)
         await claimed(ledger, "mail", NOW + 3)
+        await ledger.follow_ups.reckon([NUMBER], NOW + 4)
+        await owe(ledger, alert(Kind.VOICEMAIL_REMINDER, messages=("c",)), now=NOW + 5)
 
 
 async def test_a_moved_ledger_has_every_row_and_id_and_alerts_nobody_twice(place: Place, there: Place) -> None:

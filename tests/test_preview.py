@@ -95,7 +95,7 @@ async def test_a_template_that_fails_on_a_message_is_told(world: World, hook: We
         (("--channel", "mail"), "mail: there is no such channel; the channels are phone, work"),
         (("--kind", "voicemail"), "voicemail: there is no such kind of alert; the kinds are voicemail.new, "),
         (("--kind", "line.locked", "7"), "line.locked is not about a message: leave MESSAGE out, or --kind"),
-        (("7",), "7: there is no such message; `vmwatch messages --json` has their ids"),
+        (("7",), "7: there is no such message; `vmwatch messages` shows their ids"),
     ],
 )
 async def test_what_names_nothing_there_is_wrong_usage(

@@ -37,6 +37,7 @@ from vmwatch.adopt import adopt
 from vmwatch.attempt import Attempts
 from vmwatch.channels import Channel, prepare
 from vmwatch.deliver import Deliverer
+from vmwatch.follow import Follower
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
 from vmwatch.models import Decision, Duration, Instant
@@ -388,6 +389,7 @@ class Bench:
     clock: TurnedClock
     poller: Poller
     deliverer: Deliverer
+    follower: Follower
     decisions: list[Decision]
     """What was recorded; a quiet poll leaves none."""
     folder: Path
@@ -408,6 +410,11 @@ class Bench:
         self.clock.ahead += turn
         await self.deliverer.round()
         await self.deliverer.idle()
+
+    async def follow(self, turn: Duration = 0) -> None:
+        """Let `turn` ms pass, then one round of what is owed until messages are heard."""
+        self.clock.ahead += turn
+        await self.follower.round()
 
     async def line(self, name: str) -> dict[str, Any]:
         lines = await shapes.lines_shown(self.ledger, self.clock.now())
@@ -455,8 +462,10 @@ async def bench_in(
         )
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         poller = Poller(ledger, clock, Attempts(ledger, clock, decisions.append), tasks, ring)
-        bench = Bench(ledger, clock, poller, Deliverer(ledger, clock, tasks, UTC), decisions, folder)
+        deliverer, follower = Deliverer(ledger, clock, tasks, UTC), Follower(ledger, clock, UTC)
+        bench = Bench(ledger, clock, poller, deliverer, follower, decisions, folder)
         bench.use(settings, client)
+        await follower.use(settings)
         yield bench
         await asyncio.gather(poller.stop(0.1), bench.deliverer.stop(0.1))
 

@@ -18,6 +18,7 @@ from vmwatch.config import Loaded
 from vmwatch.contacts import Contacts
 from vmwatch.deliver import Deliverer
 from vmwatch.errors import ConfigError, LedgerError, ListenError
+from vmwatch.follow import Follower
 from vmwatch.heartbeat import Clock, Heartbeat
 from vmwatch.ledger import Ledger
 from vmwatch.lifesign import LifeSign
@@ -102,6 +103,7 @@ class Daemon:
                     self._tally,
                     self._book,
                 )
+                self._follower = Follower(self._ledger, self._clock, self._zone)
                 self._store = StoreTrouble(self._ledger, self._clock, tasks)
                 self._stale = Staleness(self._ledger, self._clock, self._tally)
                 self._life = LifeSign(tasks)
@@ -175,6 +177,7 @@ class Daemon:
 
     async def _round(self) -> None:
         await self._follow_clock()
+        await self._follower.round()
         await self._deliverer.round()
         await self._poller.round()
         await self._presence.after_round()
@@ -187,6 +190,9 @@ class Daemon:
         if step:
             kept = await self._ledger.shift(step)
             self._clock.follow(step)
+            if kept or abs(step) > DRIFT:
+                await self._follower.reckon()
+                await self._ledger.holding.judge_anew(self._clock.now())
             if kept:
                 log.warning("the clock was set by %+.0f s; every wait is kept as long as it was", step / SECOND)
             elif abs(step) > DRIFT:
@@ -256,11 +262,13 @@ class Daemon:
         channels = {name: Channel(name, url) for name, url in urls.items()}
         self._poller.use(settings, client)
         self._deliverer.use(settings, channels)
+        await self._follower.use(settings)
         self._store.use(channels, languages.voices(settings, self._zone), settings.delivery.timeout)
         self._stale.use(settings)
         self._life.use(ping.get_secret_value() if (ping := settings.heartbeat.url) is not None else None)
         self._condition.watch(lines, (view.standing for view in views))
         await self._rename_again(renamed(before, settings))
+        await self._judge_anew(before)
 
     async def _adopt(self, settings: Settings, before: Settings | None) -> None:
         async with self._adopting:
@@ -279,6 +287,12 @@ class Daemon:
         if channels:
             with suppress(LedgerError):  # nearly always there is nothing; `adopt` moved the rest
                 await self._ledger.outbox.rename(channels)
+
+    async def _judge_anew(self, before: Settings | None) -> None:
+        """What was held by the old configuration meanwhile."""
+        if before is not None:
+            with suppress(LedgerError):  # the same
+                await self._ledger.holding.judge_anew(self._clock.now())
 
     async def _client(self, operator: Operator) -> Telecomx:
         """The client for these settings; one that was replaced serves its polls under way until the end."""

@@ -75,6 +75,9 @@ class Deliverer:
         self._voices |= languages.voices(settings, self._zone)
         self._policy = settings.delivery
         self._everyone = settings.recipients()
+        self._patience = {
+            name: decide.patience_of(one, self._voices[name].zone) for name, one in settings.channels.items()
+        }
 
     async def round(self) -> None:
         """Set every idle channel to work that has something due. Raises LedgerError."""
@@ -101,13 +104,37 @@ class Deliverer:
     async def _drain(self, name: str) -> None:
         """Send what is due on a channel, until one attempt fails: the rest waits for the next heartbeat at least."""
         try:
-            claimed = await self._first(name)
+            claimed = await self._next(name)
+            if claimed is None and await self._sort_out(name, always=True):
+                self._ring()
             while claimed is not None:
                 claimed = await self._deliver(claimed, go_on=True)
         except LedgerError as error:
             self._say_once(name, error)
         finally:
             del self._busy[name]
+
+    async def _next(self, name: str) -> _Claimed | None:
+        """What the channel is to be sent now, once it is said what of it has to wait."""
+        await self._sort_out(name)
+        return await self._first(name)
+
+    async def _sort_out(self, name: str, *, always: bool = False) -> bool:
+        """Hold what the channel is not to be sent now, and make one digest of what was held until now.
+
+        `always`: also for a channel that waits for nothing; something may be held that it waited for before.
+        Returns whether there was anything to do.
+        """
+        patience, done = self._patience.get(name), False
+        while patience is not None and (always or not patience.is_endless):
+            now = self._clock.now()
+            queue = await self._ledger.holding.queue(name, now, patience.budget.span if patience.budget else 0)
+            held = decide.holds(patience, queue, now)
+            if not held and not queue.released:
+                break
+            await self._ledger.holding.sort_out(name, held, queue.released, now)
+            done = True
+        return done
 
     async def send_alert(self, alert_id: int, name: str) -> None:
         """Send one alert on one channel now, if it is due there."""
@@ -140,12 +167,19 @@ class Deliverer:
         text = self._words(delivery)
         receipt = await channel.send(text, self._policy.timeout)
         self._tally.delivered(channel.name, receipt.outcome)
-        settlement, following = await self._settle(claimed, receipt, followed, go_on=go_on)
+        settlement, following = await self._settle(claimed, receipt, followed, go_on=go_on and not self._holds(channel))
         _tell(settlement)
         self._observe(settlement.channel_after)
         if settlement.alerts:
             self._ring()
+        if go_on and receipt.outcome is Outcome.SENT and self._holds(channel):
+            return await self._next(channel.name)
         return following
+
+    def _holds(self, channel: Channel) -> bool:
+        """Whether what is sent next on it has to be decided first, rather than claimed with a settlement."""
+        patience = self._patience.get(channel.name)
+        return patience is not None and not patience.is_endless
 
     def _words(self, delivery: Delivery) -> Text:
         said = self._voices[delivery.channel].says(named(delivery.alert, self._book()), delivery.maybe_repeat)

@@ -69,15 +69,19 @@ def zone(name: str) -> ZoneInfo | None:
         return None
 
 
+def zone_of(named: str | None, here: tzinfo) -> tzinfo:
+    """The time zone of that name, or `here` where none was named."""
+    return (zone(named) if named is not None else None) or here
+
+
 def voices(settings: Settings, here: tzinfo) -> dict[str, Voice]:
     """How each channel is spoken to, by its name; `here` is the machine's own zone."""
     return {name: _voice(settings, name, here) for name in settings.channels}
 
 
 def _voice(settings: Settings, name: str, here: tzinfo) -> Voice:
-    channel, named = settings.channels[name], settings.timezone_of(name)
-    found = zone(named) if named is not None else None
-    return Voice(found or here, texts(settings.language_of(name)), channel.privacy, dict(_templates(channel)))
+    channel, zone_ = settings.channels[name], zone_of(settings.timezone_of(name), here)
+    return Voice(zone_, texts(settings.language_of(name)), channel.privacy, dict(_templates(channel)))
 
 
 def _templates(channel: Channel) -> Iterator[tuple[Kind, Mapping[str, Filling]]]:

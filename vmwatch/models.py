@@ -83,6 +83,10 @@ class Kind(StrEnum):
 
     VOICEMAIL_NEW = "voicemail.new"
     VOICEMAIL_SUMMARY = "voicemail.summary"
+    VOICEMAIL_REMINDER = "voicemail.reminder"
+    VOICEMAIL_ESCALATED = "voicemail.escalated"
+    VOICEMAIL_HEARD = "voicemail.heard"
+    VOICEMAIL_DIGEST = "voicemail.digest"
     LINE_LOCKED = "line.locked"
     LINE_REJECTED = "line.rejected"
     LINE_NOT_ENABLED = "line.not_enabled"
@@ -114,6 +118,15 @@ class DeliveryState(StrEnum):
     SENT = "sent"
     DEAD = "dead"
     WITHDRAWN = "withdrawn"
+
+
+class Held(StrEnum):
+    """Why a delivery waits, though nothing is wrong with its channel."""
+
+    QUIET = "quiet"
+    DIGEST = "digest"
+    BUDGET = "budget"
+    SNOOZED = "snoozed"
 
 
 class ChannelState(StrEnum):
@@ -286,6 +299,8 @@ class Recipient:
         """
         if kind is Kind.LINE_STALE:
             return kind.value in self.events or "channel" in self.events
+        if kind is Kind.VOICEMAIL_HEARD:  # good news that most would rather not be rung for: by its own name only
+            return kind.value in self.events
         return kind.group in ("test", "store") or kind.value in self.events or kind.group in self.events
 
 
@@ -308,6 +323,57 @@ class Alert:
     detail: str = ""
     since: Instant | None = None
     next_poll_at: Instant | None = None
+    urgent: bool = False
+    """Whether it passes what else would hold it."""
+
+
+class Due(StrEnum):
+    """What a message's next follow-up is due for."""
+
+    STEP = "step"
+    """A reminder or an escalation, or nothing yet: the first look reckons when the next one is."""
+    SECOND_LOOK = "second_look"
+    """A step that the line was to be read again for, to see whether the message is still there."""
+    SNOOZE = "snooze"
+    """The end of a snooze."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """When a message that was announced, and that nobody has heard, is looked at again."""
+
+    number: str
+    message: str
+    alerted_at: Instant
+    """What the steps' waits count from: the announcement, or the end of a snooze."""
+    done_until: Instant
+    """Steps up to this instant are done."""
+    at: Instant
+    due: Due = Due.STEP
+
+
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """A message whose follow-up is due, and what is known of it at that moment."""
+
+    follow_up: FollowUp
+    voicemail: Voicemail
+    is_missed: bool
+    """The last answer did not list it; the next one tells whether it has gone."""
+    read_at: Instant | None
+    """When its line was last read, as far as that is noted."""
+    told: tuple[str, ...] = ()
+    """The channels that need not wait for its announcement any more."""
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedUp:
+    """What follow-ups that were due come to, recorded in one transaction."""
+
+    alerts: tuple[Alert, ...] = ()
+    next: tuple[FollowUp, ...] = ()
+    """Messages without one are not followed any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +393,10 @@ class Decision:
     left: tuple[str, ...] = ()
     """Messages that two agreeing answers no longer listed."""
     alerts: tuple[Alert, ...] = ()
+    followed: tuple[str, ...] = ()
+    """Messages to be followed until they are heard, if they are announced."""
+    hear_of_left: tuple[str, ...] = ()
+    """Channels that want to know that messages were heard, if they were told of them."""
 
     @property
     def repeatable(self) -> bool:
@@ -359,6 +429,35 @@ class Delivery:
     maybe_repeat: bool = False
     """An earlier attempt may have arrived."""
     version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    until: Instant
+    why: Held
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A delivery that is due on a channel, before it is said whether it is sent now."""
+
+    id: int
+    version: int
+    alert_id: int
+    kind: Kind
+    urgent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What is due on a channel, the longest due first."""
+
+    fresh: tuple[Arrival, ...]
+    """What was not held, or is to be judged anew."""
+    released: tuple[Arrival, ...]
+    """Whose hold is over."""
+    sent_at: tuple[Instant, ...] = ()
+    """When the channel was sent something lately, the earliest first."""
 
 
 @dataclass(frozen=True, slots=True)

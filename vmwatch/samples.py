@@ -20,6 +20,8 @@ _DETAILS: Mapping[Kind, str] = {
     Kind.CHANNEL_FAILING: "HTTP 404",
     Kind.STORE_FAILING: "the disk is full",
 }
+_SEVERAL = frozenset({Kind.VOICEMAIL_SUMMARY, Kind.VOICEMAIL_DIGEST})
+_TOLD_AGAIN = frozenset({Kind.VOICEMAIL_REMINDER, Kind.VOICEMAIL_ESCALATED})
 _WAITING = frozenset({Kind.LINE_LOCKED, Kind.LINE_NOT_ENABLED, Kind.LINE_UNKNOWN_NUMBER, Kind.LINE_UNREACHABLE})
 
 
@@ -33,10 +35,10 @@ def alert(kind: Kind, now: Instant, channel: str = "phone") -> Alert:
         number="+4571919998" if kind.group in ("voicemail", "line") else None,
         messages=tuple(voicemail.id for voicemail in voicemails),
         voicemails=voicemails,
-        count=len(voicemails) + 2 if kind is Kind.VOICEMAIL_SUMMARY else len(voicemails),
+        count=len(voicemails) + 2 if kind in _SEVERAL else len(voicemails),
         reason=_REASONS.get(kind),
         detail=_DETAILS.get(kind, ""),
-        since=now - HOUR if kind.group in ("line", "channel", "store") else None,
+        since=now - HOUR if kind in _TOLD_AGAIN or kind.group in ("line", "channel", "store") else None,
         next_poll_at=now + HOUR if kind in _WAITING else None,
     )
 
@@ -52,4 +54,6 @@ def _voicemails(kind: Kind, now: Instant) -> tuple[Voicemail, ...]:
         Voicemail("sample-2", caller="+4520304050", received_at=now - HOUR, length=312),
         Voicemail("sample-3", received_at=now - 2 * HOUR, length=4),
     )
-    return {Kind.VOICEMAIL_NEW: (duck,), Kind.VOICEMAIL_SUMMARY: (duck, *others)}.get(kind, ())
+    if kind.group != "voicemail":
+        return ()
+    return (duck, *others) if kind in _SEVERAL else (duck,)

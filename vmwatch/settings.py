@@ -35,6 +35,7 @@ _PIN = re.compile(r"[0-9]{4,10}")
 _NAME = re.compile(r"[a-z0-9_]+")
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9a-z.]+)):([0-9]{1,5})")
 _LAST_PORT = 65535
+_COUNT = re.compile(r"[1-9][0-9]{0,5}")
 _TOKEN = re.compile(r"[!-~]{16,200}")
 _HOST_NAME = re.compile(r"(?=.{1,253}$)(?!.*\.\.)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -45,6 +46,8 @@ WITHHELD, UNKNOWN = "withheld", "unknown"
 _GROUPS = frozenset(kind.group for kind in Kind)
 _KINDS = frozenset(kind.value for kind in Kind)
 LONGEST: Duration = 36_500 * DAY
+MOST_STEPS = 20
+"""Of reminders, and of escalations, for one line."""
 LONGEST_LABEL = 80
 """Characters."""
 
@@ -304,6 +307,19 @@ def _leaving_time(value: tuple[hours.Window, ...]) -> tuple[hours.Window, ...]:
     return value
 
 
+def _time_of_day(value: Any) -> TimeOfDay:
+    if not isinstance(value, str):
+        raise ValueError('must be a time such as "08:00"')
+    return TimeOfDay(hours.clock(value) % hours.DAY_OF_MINUTES)
+
+
+def _budget(value: Any) -> Budget:
+    count, slash, span = value.partition("/") if isinstance(value, str) else ("", "", "")
+    if not slash or not _COUNT.fullmatch(count.strip()):
+        raise ValueError('must be like "20/1h": at most so many alerts in so long')
+    return Budget(int(count), _at_least(MINUTE, '"1m"')(span.strip()))
+
+
 def _reminder(value: Any) -> Reminder:
     if isinstance(value, str) and value.startswith("next "):
         return Reminder(at=hours.clock(value.removeprefix("next ").strip()) % hours.DAY_OF_MINUTES)
@@ -314,6 +330,13 @@ def _later_each(value: tuple[Reminder, ...]) -> tuple[Reminder, ...]:
     waits = [step.after for step in value if step.at is None]
     if waits != sorted(set(waits)) or any(step.at is not None for step in value[: len(waits)]):
         raise ValueError('must be in order: first waits such as "30m", "2h", then times such as "next 08:00"')
+    return value
+
+
+def _longer_each(value: tuple[Escalation, ...]) -> tuple[Escalation, ...]:
+    waits = [step.after for step in value]
+    if waits != sorted(set(waits)):
+        raise ValueError("must be in order: each one's after is longer than that of the one before")
     return value
 
 
@@ -331,6 +354,10 @@ def _host_name(value: Any) -> str:
     return value.lower()
 
 
+def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else read(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Reminder:
     """So long after the alert, or at the next time of day `at`."""
@@ -342,7 +369,27 @@ class Reminder:
         return spelled(self.after) if self.at is None else f"next {self.at // 60:02}:{self.at % 60:02}"
 
 
+@dataclass(frozen=True, slots=True)
+class TimeOfDay:
+    minute: hours.Minute
+
+    def __str__(self) -> str:
+        return f"{self.minute // 60:02}:{self.minute % 60:02}"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """At most `count` alerts in any time as long as `span`."""
+
+    count: int
+    span: Duration
+
+    def __str__(self) -> str:
+        return f"{self.count}/{spelled(self.span)}"
+
+
 _SPELLED = PlainSerializer(spelled, return_type=str, when_used="json")
+_AS_TEXT = PlainSerializer(str, return_type=str, when_used="json-unless-none")
 _HIDDEN = PlainSerializer(lambda _: "<secret>", return_type=str, when_used="json-unless-none")
 
 Span = Annotated[Duration, BeforeValidator(duration), _SPELLED]
@@ -515,6 +562,12 @@ class Channel(_Table):
     templates: Templates = Templates()  # type: ignore[valid-type]
     quiet: Annotated[tuple[QuietWindow, ...], AfterValidator(_leaving_time)] = ()
     """When alerts are held, in the channel's time zone."""
+    digest: Annotated[TimeOfDay | None, BeforeValidator(_or_none(_time_of_day)), _AS_TEXT] = None
+    """When voicemails are told, all at once; None: each at once."""
+    budget: Annotated[Budget | None, BeforeValidator(_or_none(_budget)), _AS_TEXT] = None
+    """None: as many as there are."""
+    urgent: tuple[Annotated[str, BeforeValidator(_event)], ...] = ()
+    """Kinds or groups that are never held."""
 
     def template(self, kind: Kind) -> Template:
         return reduce(getattr, kind.value.split("."), self.templates)
@@ -552,9 +605,14 @@ class Line(_Table):
     interval: Interval | None = None
     """None: polling.interval."""
     enabled: bool = True
-    remind: Annotated[tuple[ReminderStep, ...], AfterValidator(_later_each)] = ()
+    remind: Annotated[tuple[ReminderStep, ...], Field(max_length=MOST_STEPS), AfterValidator(_later_each)] = ()
     """When a message that nobody has heard is told again."""
-    escalate: tuple[Escalation, ...] = ()
+    escalate: Annotated[tuple[Escalation, ...], Field(max_length=MOST_STEPS), AfterValidator(_longer_each)] = ()
+    """Who else is told of it."""
+
+    @property
+    def follows(self) -> bool:
+        return bool(self.remind or self.escalate)
 
 
 class Settings(_Table):

@@ -134,6 +134,8 @@ def message(view: MessageView, book: Book) -> Shape:
         "left_new_at": iso(view.left_new_at),
         "box": voicemail.box,
         "played": voicemail.played,
+        "acked_at": iso(view.acked_at),
+        "snoozed_until": iso(view.snoozed_until),
     }
 
 
@@ -149,4 +151,5 @@ def delivery(owed: Owed) -> Shape:
         "next_attempt_at": iso(owed.next_attempt_at),
         "sent_at": iso(owed.sent_at),
         "last_error": owed.last_error,
+        "waits": owed.waits,
     }

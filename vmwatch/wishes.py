@@ -1,4 +1,4 @@
-"""What a person wants done, however they say so: poll now, pause, go on, send again, send a test.
+"""What a person wants done, however they say so: poll now, pause, go on, send again, send a test, see to a message.
 
 The command line and the page both come by here. Nothing is sent anywhere: a wish is a row that the daemon finds.
 """
@@ -6,15 +6,18 @@ The command line and the page both come by here. Nothing is sent anywhere: a wis
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from vmwatch import decide
 from vmwatch.errors import UsageError
-from vmwatch.ledger import Ledger
+from vmwatch.ledger import Ledger, MessageView
 from vmwatch.models import Alert, Instant, Kind, Reason, Standing
 
 Now = Callable[[], Instant]
 Judge = Callable[[Standing, Instant], Reason | None]
+
+_SHOWN = 5
+"""Of the messages that a beginning fits."""
 
 
 async def find_line(ledger: Ledger, wanted: str) -> Standing:
@@ -25,6 +28,18 @@ async def find_line(ledger: Ledger, wanted: str) -> Standing:
             return standing
     names = ", ".join(standing.name for standing in standings) or "none: start `vmwatch run` once"
     raise UsageError(f"{wanted}: there is no such line; the lines are {names}")
+
+
+async def find_message(ledger: Ledger, wanted: str) -> MessageView:
+    """The message whose id this is, or begins with. Raises UsageError."""
+    views = await ledger.messages.beginning_with(wanted)
+    exactly = [view for view in views if view.voicemail.id == wanted]
+    if len(views) == 1 or len(exactly) == 1:
+        return (exactly or list(views))[0]
+    if not views:
+        raise UsageError(f"{wanted}: there is no such message; `vmwatch messages` shows their ids")
+    ids = ", ".join(f"{view.voicemail.id} on {view.line}" for view in views[:_SHOWN])
+    raise UsageError(f"{wanted}: several messages begin so: {ids}; write more of the id")
 
 
 async def poll(ledger: Ledger, line: Standing, now: Now, objection: Judge = lambda *_: None) -> Reason | None:
@@ -57,6 +72,24 @@ async def retry(ledger: Ledger, ids: tuple[int, ...], now: Now) -> tuple[int, ..
 async def test(ledger: Ledger, channels: tuple[str, ...], now: Now) -> int:
     """Owe these channels a test; returns the alert's id."""
     return await ledger.outbox.owe(Alert(Kind.TEST, channels), now())
+
+
+async def ack(ledger: Ledger, messages: Sequence[MessageView], now: Now) -> list[MessageView]:
+    """Somebody sees to these: nobody is reminded of them any more. Returns them as they stand by then."""
+    await ledger.messages.ack([view.key for view in messages], now())
+    return await _again(ledger, messages)
+
+
+async def snooze(ledger: Ledger, messages: Sequence[MessageView], until: Instant, now: Now) -> list[MessageView]:
+    """Nothing about these until then, and then a reminder, if they are still new. Returns them as `ack` does."""
+    await ledger.messages.snooze([view.key for view in messages], until, now())
+    return await _again(ledger, messages)
+
+
+async def _again(ledger: Ledger, views: Iterable[MessageView]) -> list[MessageView]:
+    """The messages as they stand by now."""
+    found = {view.key: view for wanted in views for view in await ledger.messages.beginning_with(wanted.voicemail.id)}
+    return [found[view.key] for view in views if view.key in found]
 
 
 async def _change(ledger: Ledger, wanted: str, decided: Callable[[Standing, Instant], Standing], now: Now) -> Standing:

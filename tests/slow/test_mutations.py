@@ -52,6 +52,7 @@ GUARDS = {
         """
             for alert in decision.alerts:
                 await owe(transaction, alert, now)
+            await following.begin(transaction, decision.after.number, decision.followed, now)
 
         return await self._unless_superseded(work)
 """,

@@ -21,6 +21,7 @@ _MODULES = {
     "installing": ("systemd-unit",),
     "supervising": ("reload", "tell-failure"),
     "acting": ("check", "poll", "pause", "resume", "test"),
+    "seeing": ("ack", "snooze"),
     "beginning": ("init",),
     "keeping": ("backup", "restore", "health", "move-store"),
 }

@@ -17,6 +17,7 @@ from vmwatch.channels import Channel, prepare
 from vmwatch.cli import desk, tables
 from vmwatch.contacts import Contacts
 from vmwatch.deliver import Deliverer
+from vmwatch.follow import Follower
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
 from vmwatch.models import SECOND, ChannelState, Duration, Instant, LineState, Reason, Standing
@@ -103,8 +104,17 @@ async def _poll(ledger: Ledger, loaded: config.Loaded, numbers: frozenset[str], 
         while (open_ := numbers & await _waiting(ledger)) and await poller.round(only=open_):
             await poller.idle()
         if deliver:
+            await poller.flush()  # when the lines were read tells what reminders need to know
+            await _follow(ledger, loaded)
             await deliverer.round()
             await deliverer.idle()
+
+
+async def _follow(ledger: Ledger, loaded: config.Loaded) -> None:
+    """Remind and escalate as the daemon would."""
+    follower = Follower(ledger, await desk.clock(ledger), get_localzone())
+    await follower.use(loaded.settings)
+    await follower.round()
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from vmwatch import __version__
 
 _CONFIG = "the configuration file (default: $VMWATCH_CONFIG, ./config.toml, /etc/vmwatch/config.toml)"
 _LINE = "a line's name or number"
+_MESSAGE = "a message's id, or as much of its beginning as no other has"
 UNITS = (
     *("vmwatch.service", "vmwatch-failed@.service"),
     *("lan-only.conf", "notify-reload.conf", "on-failure.conf", "static-user.conf"),
@@ -115,6 +116,13 @@ def _acting(verbs: _Verbs) -> None:
     pause.add_argument("--for", dest="span", metavar="2h", help="go on by itself after this long")
     resume = verbs.add("resume", "go on with a line; forgives a rejected PIN and allows one try", json=True)
     resume.add_argument("line", metavar="LINE", help=_LINE)
+    ack = verbs.add("ack", "you see to these messages: nobody is reminded of them any more", json=True)
+    ack.add_argument("messages", nargs="+", metavar="MESSAGE", help=_MESSAGE)
+    snooze = verbs.add(
+        "snooze", "nothing more about a message for a while; then a reminder, if it is still new", json=True
+    )
+    snooze.add_argument("message", metavar="MESSAGE", help=_MESSAGE)
+    snooze.add_argument("span", metavar="1h", help="for how long")
     test = verbs.add("test", "send a test alert and tell each channel's result", json=True)
     test.add_argument("channels", nargs="*", metavar="CHANNEL", help="a channel's name (default: all)")
 

@@ -17,8 +17,6 @@ from vmwatch.heartbeat import Clock
 from vmwatch.models import Alert, Kind, Recipient
 from vmwatch.voice import Said, Voice
 
-_OF_MESSAGES = (Kind.VOICEMAIL_NEW, Kind.VOICEMAIL_SUMMARY)
-
 
 @dataclass(frozen=True, slots=True)
 class Preview:
@@ -80,16 +78,14 @@ def _channels(loaded: config.Loaded, wanted: str | None) -> tuple[str, ...]:
 
 async def _stored(options: Options, kind: Kind) -> Alert:
     """An alert of the message that was asked for. Raises UsageError."""
-    if kind not in _OF_MESSAGES:
+    if kind.group != "voicemail":
         raise UsageError(f"{kind.value} is not about a message: leave MESSAGE out, or --kind")
     async with desk.store(options.config) as ledger:
-        view = await ledger.messages.find(options.message)
-        if view is None:
-            raise UsageError(f"{options.message}: there is no such message; `vmwatch messages --json` has their ids")
+        view = await wishes.find_message(ledger, options.message)
         line = await wishes.find_line(ledger, view.line)
         book = (await addressed.looked_up(ledger, options.config)).book
     voicemail = introduced(view.voicemail, book)
-    return Alert(kind, (), line.label, line.number, (voicemail.id,), (voicemail,), 1)
+    return Alert(kind, (), line.label, line.number, (voicemail.id,), (voicemail,), 1, since=view.first_seen_at)
 
 
 def _preview(loaded: config.Loaded, name: str, alert: Alert) -> Preview:

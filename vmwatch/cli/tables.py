@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from datetime import datetime, tzinfo
+from itertools import pairwise
 
 from rich import box
 from rich.markup import escape
@@ -15,6 +16,8 @@ from vmwatch.ledger import ChannelView, DaemonView, MessageView, Owed, ProcessVi
 from vmwatch.models import DAY, HOUR, MINUTE, SECOND, ChannelState, DeliveryState, Instant, LineState, Standing
 from vmwatch.shapes import IN_TROUBLE, Seen
 
+SHORTEST_ID = 6
+"""Characters of a message's id that are shown."""
 _UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (SECOND, "s"))
 _COLOURS = {
     DeliveryState.PENDING: "yellow",
@@ -151,7 +154,9 @@ def channels(views: Iterable[ChannelView], now: Instant) -> Table:
 
 
 def messages(views: Iterable[MessageView], zone: tzinfo, book: Book) -> Table:
-    table = _table("received", "line", "caller", "name", "length", "state")
+    table = _table("received", "line", "caller", "name", "length", "state", "id")
+    views = tuple(views)
+    ids = _beginnings({view.voicemail.id for view in views})
     for view in views:
         voicemail = view.voicemail
         table.add_row(
@@ -160,13 +165,32 @@ def messages(views: Iterable[MessageView], zone: tzinfo, book: Book) -> Table:
             escape(wording.number(voicemail.caller)) if voicemail.caller else "withheld",
             escape(book.name_of(voicemail.caller) or voicemail.caller_name or "—"),
             "—" if voicemail.length is None else wording.length(voicemail.length),
-            "[green]new[/]" if view.left_new_at is None else f"left {clock(view.left_new_at, zone)}",
+            _standing(view, zone),
+            escape(wording.one_line(ids[view.voicemail.id])),
         )
     return table
 
 
+def _beginnings(ids: Iterable[str]) -> dict[str, str]:
+    """As much of each id as tells it from the others, to be typed by a person."""
+    size = SHORTEST_ID
+    while any(one[:size] == other[:size] for one, other in pairwise(sorted(ids))):
+        size += 1
+    return {id_: id_[:size] for id_ in ids}
+
+
+def _standing(view: MessageView, zone: tzinfo) -> str:
+    if view.left_new_at is not None:
+        return f"left {clock(view.left_new_at, zone)}"
+    if view.acked_at is not None:
+        return "new, acknowledged"
+    if view.snoozed_until is not None:
+        return f"snoozed {clock(view.snoozed_until, zone)}"
+    return "[green]new[/]"
+
+
 def outbox(deliveries: Iterable[Owed], now: Instant) -> Table:
-    table = _table("id", "alert", "line", "channel", "state", "tries", "when", "last error")
+    table = _table("id", "alert", "line", "channel", "state", "tries", "when", "waits", "last error")
     for owed in deliveries:
         table.add_row(
             str(owed.id),
@@ -176,6 +200,7 @@ def outbox(deliveries: Iterable[Owed], now: Instant) -> Table:
             f"[{_COLOURS[owed.state]}]{owed.state.value}[/]",
             str(owed.attempts),
             relative(owed.next_attempt_at or owed.sent_at, now),
+            owed.waits or "—",
             escape(owed.last_error or "—"),
         )
     return table

@@ -52,12 +52,8 @@ def named_channels(gathered: Gathered) -> Iterator[tuple[Key, str]]:
 
 def not_yet(gathered: Gathered, settings: Settings) -> Iterator[str]:
     """A warning for all that has no effect yet."""
-    keys: list[Key] = [("channels", name, "quiet") for name, channel in settings.channels.items() if channel.quiet]
-    for name, line in settings.lines.items():
-        keys += [("lines", name, key) for key in ("remind", "escalate") if getattr(line, key)]
-    keys += [("callers", name) for name in settings.callers]
-    for key in keys:
-        yield gathered.objection(key, NOT_YET).sentence
+    for name in settings.callers:
+        yield gathered.objection(("callers", name), NOT_YET).sentence
 
 
 def _list(value: Any) -> list[Any]:

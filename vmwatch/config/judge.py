@@ -38,6 +38,7 @@ _WORDS = {
     "bool_parsing": "must be true or false",
     "tuple_type": "must be a list",
     "too_short": "must not be empty",
+    "too_long": "has too many entries",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_parsing_size": "must be a whole number",

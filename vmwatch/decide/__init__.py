@@ -5,6 +5,8 @@ line do around them is in those files, none of which decides.
 """
 
 from vmwatch.decide.delivery import after_delivery
+from vmwatch.decide.follow_ups import Steps, followed_up, heard, steps_of
+from vmwatch.decide.hold import DIGESTED, Patience, digest, hold, holds, patience_of
 from vmwatch.decide.line import (
     asked,
     claimed,
@@ -24,21 +26,31 @@ from vmwatch.decide.poll import after_poll
 from vmwatch.decide.rules import Rules, rules_of
 
 __all__ = [
+    "DIGESTED",
+    "Patience",
     "Rules",
+    "Steps",
     "after_delivery",
     "after_poll",
     "asked",
     "claimed",
     "configured",
+    "digest",
+    "followed_up",
+    "heard",
+    "hold",
+    "holds",
     "is_blocked",
     "is_paused",
     "obstacle",
+    "patience_of",
     "paused",
     "released",
     "restored",
     "resumed",
     "rules_of",
     "shown",
+    "steps_of",
     "stopped",
     "wanted",
 ]

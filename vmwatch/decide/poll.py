@@ -99,6 +99,8 @@ def _read(case: _Case, mailbox: Mailbox, known: Mapping[str, Remembered]) -> Dec
     fresh = tuple(message for message in mailbox.messages if message.id not in known)
     missed, left = absent(mailbox, known)
     first = case.standing.first_read_at is None
+    returned = tuple(message.id for message in mailbox.messages if _is_back(known.get(message.id)))
+    alerts = voicemail_alerts(case.standing, fresh, case.rules, first=first)
     return Decision(
         reason=Reason.FIRST_SIGHT if first else Reason.NEW_MESSAGES if fresh else Reason.NOTHING_NEW,
         before=case.standing,
@@ -107,8 +109,15 @@ def _read(case: _Case, mailbox: Mailbox, known: Mapping[str, Remembered]) -> Dec
         seen=tuple(message for message in mailbox.messages if message.id in known),
         missed=missed,
         left=left,
-        alerts=_recovered(case) + voicemail_alerts(case.standing, fresh, case.rules, first=first),
+        alerts=_recovered(case) + alerts,
+        followed=tuple(id_ for alert in alerts for id_ in alert.messages) + returned if case.rules.follows else (),
+        hear_of_left=wanting(case.rules.everyone, Kind.VOICEMAIL_HEARD) if left else (),
     )
+
+
+def _is_back(remembered: Remembered | None) -> bool:
+    """Whether it was thought to have been heard."""
+    return remembered is not None and remembered.left_new_at is not None
 
 
 def _standing_after_reading(case: _Case, mailbox: Mailbox) -> Standing:

@@ -16,6 +16,8 @@ class Rules:
     recipients: tuple[Recipient, ...]
     everyone: tuple[Recipient, ...] = ()
     """Every channel there is, for what concerns no single line."""
+    follows: bool = False
+    """Whether messages are told again until they are heard."""
 
     def wait(self, backoff: Backoff, failures: int, moment: Moment) -> Duration:
         return delay(backoff.initial, backoff.max, failures, self.polling.jitter, moment.spread)
@@ -27,6 +29,7 @@ def rules_of(settings: Settings, name: str) -> Rules:
         polling=settings.polling,
         recipients=settings.recipients_of(name),
         everyone=settings.recipients(),
+        follows=settings.lines[name].follows,
     )
 
 

@@ -1,7 +1,7 @@
 """The ledger: what vmwatch knows and owes, on disk. Real in every test.
 
 `lines` has the schedule, the claims and what polls came to; `outbox` the deliveries; `messages` what was seen;
-`processes` the daemons, `history` how the lines stood during the last day.
+`processes` the daemons, `history` how the lines stood during the last day, `follow_ups` when a message is told again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from vmwatch.ledger import processes as _processes
 from vmwatch.ledger.alerts import owe
 from vmwatch.ledger.clock import shift
 from vmwatch.ledger.engine import Engine, Transaction
+from vmwatch.ledger.following import FollowUps
 from vmwatch.ledger.history import Entry, History, Overall, Past, enter_standstill
+from vmwatch.ledger.holding import Holding
 from vmwatch.ledger.lines import Choose, Lines, QuietNote
 from vmwatch.ledger.messages import Messages, MessageView, Told
 from vmwatch.ledger.migrations import migrate
@@ -92,6 +94,8 @@ class Ledger:
         self.messages = Messages(engine)
         self.processes = Processes(engine, me)
         self.history = History(engine)
+        self.follow_ups = FollowUps(engine)
+        self.holding = Holding(engine)
 
     @classmethod
     async def open(cls, url: str, *, create: bool, role: str = "verb") -> Ledger:

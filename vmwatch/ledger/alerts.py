@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from vmwatch.ledger.engine import Transaction
 from vmwatch.ledger.rows import alert_to_json
-from vmwatch.models import Alert, DeliveryState, Instant
+from vmwatch.models import Alert, DeliveryState, Instant, Kind
 
 DROPPED = "dropped by a person"
 """A delivery's last word that keeps it withdrawn, even if its message is in the box again."""
+SEEN_TO = "seen to, or put off, by a person"
+"""The last word of one that was held meanwhile: it stays withdrawn, too."""
 
 _INSERT = "INSERT INTO alert (kind, number, facts, created_at) VALUES (:kind, :number, :facts, :now) RETURNING id"
 
@@ -16,11 +18,14 @@ INSERT INTO delivery (alert_id, channel, state, attempts, next_attempt_at, maybe
 VALUES (:alert, :channel, :state, 0, :now, 0, 0)
 """
 
+ANNOUNCES = frozenset({Kind.VOICEMAIL_NEW, Kind.VOICEMAIL_SUMMARY})
+"""Alerts by which people hear of a message first; others tell again of it."""
 _ANNOUNCED = "UPDATE message SET alert_id = :alert WHERE number = :number AND id = :id"
+_MENTIONED = "INSERT INTO mention (alert_id, number, message) VALUES (:alert, :number, :id)"
 
 
 async def owe(transaction: Transaction, alert: Alert, now: Instant) -> int:
-    """Write an alert, its deliveries, and on its messages that it announces them. Returns the alert's id."""
+    """Write an alert, its deliveries, and which messages it announces or tells again of. Returns the alert's id."""
     rows = await transaction.all(
         _INSERT, kind=alert.kind.value, number=alert.number, facts=alert_to_json(alert), now=now
     )
@@ -29,5 +34,5 @@ async def owe(transaction: Transaction, alert: Alert, now: Instant) -> int:
     owed = [{"alert": alert_id, "channel": name, "state": pending, "now": now} for name in alert.channels]
     await transaction.many(_OWE, owed)
     announced = [{"alert": alert_id, "number": alert.number, "id": message} for message in alert.messages]
-    await transaction.many(_ANNOUNCED, announced)
+    await transaction.many(_ANNOUNCED if alert.kind in ANNOUNCES else _MENTIONED, announced)
     return alert_id

@@ -28,6 +28,11 @@ WHERE id IN (SELECT alert_id FROM delivery WHERE state = 'pending')
 """
 # What is shown beside the present keeps its distance to it.
 _HISTORY = "UPDATE history SET at = at + :by WHERE at > :after"
+_FOLLOW_UPS = "UPDATE follow_up SET alerted_at = alerted_at + :by, done_until = done_until + :by, at = at + :by"
+_SNOOZES = """
+UPDATE message SET snoozed_until = snoozed_until + :by
+WHERE EXISTS (SELECT 1 FROM follow_up f WHERE f.number = message.number AND f.message = message.id AND f.due = 'snooze')
+"""
 
 
 async def shift(transaction: Transaction, by: Duration, after: Instant) -> None:
@@ -43,3 +48,5 @@ async def shift(transaction: Transaction, by: Duration, after: Instant) -> None:
     await transaction.run(_DELIVERIES, by=by)
     await transaction.run(_ALERTS, by=by)
     await transaction.run(_HISTORY, by=by, after=after)
+    await transaction.run(_FOLLOW_UPS, by=by)
+    await transaction.run(_SNOOZES, by=by)

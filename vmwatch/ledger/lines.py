@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vmwatch.ledger.alerts import DROPPED, owe
+from vmwatch.decide import heard
+from vmwatch.ledger import following
+from vmwatch.ledger.alerts import DROPPED, SEEN_TO, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.history import enter, enter_block
 from vmwatch.ledger.processes import Carried, sign_along
@@ -90,10 +92,16 @@ WHERE state = 'pending' AND alert_id IN (
 ) AND NOT EXISTS (SELECT 1 FROM message m WHERE m.alert_id = delivery.alert_id AND m.left_new_at IS NULL)
 """
 _OWE_AGAIN = f"""
-UPDATE delivery SET state = 'pending', next_attempt_at = :now, version = version + 1
-WHERE state = 'withdrawn' AND COALESCE(last_error, '') <> '{DROPPED}' AND alert_id IN (
-    SELECT alert_id FROM message WHERE number = :number AND left_new_at IS NULL AND alert_id IS NOT NULL
-)
+UPDATE delivery SET state = 'pending', next_attempt_at = :now, waits = NULL, version = version + 1
+WHERE state = 'withdrawn' AND COALESCE(last_error, '') NOT IN ('{DROPPED}', '{SEEN_TO}')
+  AND COALESCE(last_error, '') NOT LIKE 'in digest %' AND (alert_id IN (
+    SELECT alert_id FROM message
+    WHERE number = :number AND left_new_at IS NULL AND acked_at IS NULL AND alert_id IS NOT NULL
+) OR alert_id IN (
+    SELECT o.alert_id FROM mention o JOIN message m ON m.number = o.number AND m.id = o.message
+    JOIN alert a ON a.id = o.alert_id
+    WHERE a.kind = 'voicemail.digest' AND m.number = :number AND m.left_new_at IS NULL AND m.acked_at IS NULL
+))
 """
 
 
@@ -194,6 +202,7 @@ class Lines:
             await _keep_messages(transaction, decision, now)
             for alert in decision.alerts:
                 await owe(transaction, alert, now)
+            await following.begin(transaction, decision.after.number, decision.followed, now)
 
         return await self._unless_superseded(work)
 
@@ -275,6 +284,9 @@ async def _keep_messages(transaction: Transaction, decision: Decision, now: Inst
     await transaction.many(_LEFT, [{"number": number, "id": id_, "now": now} for id_ in decision.left])
     if decision.left:
         await transaction.run(_WITHDRAW, number=number, now=now)
+        await following.end(transaction, number, decision.left)
+        if decision.hear_of_left:
+            await following.tell_heard(transaction, heard(decision), decision.left, now)
     if decision.seen:
         await transaction.run(_OWE_AGAIN, number=number, now=now)
 

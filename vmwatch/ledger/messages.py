@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from vmwatch.ledger import following
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import VOICEMAIL, listed, value
 from vmwatch.models import DeliveryState, Instant, Voicemail
 
 _SEEN = f"""
-SELECT {listed(VOICEMAIL, "m.")}, l.name, m.first_seen_at, m.left_new_at, m.alert_id
+SELECT {listed(VOICEMAIL, "m.")}, l.name, m.first_seen_at, m.left_new_at, m.alert_id, m.acked_at, m.snoozed_until,
+       m.number
 FROM message m JOIN line l ON l.number = m.number
 """
 _LISTING = f"""
@@ -17,13 +20,14 @@ _LISTING = f"""
 WHERE (CAST(:number AS TEXT) IS NULL OR m.number = :number) AND (:new_only = 0 OR m.left_new_at IS NULL)
 ORDER BY COALESCE(m.received_at, m.first_seen_at) DESC, m.id DESC LIMIT :most
 """
-_ONE = f"{_SEEN} WHERE m.id = :id ORDER BY m.first_seen_at DESC LIMIT 1"
 
 _TOLD = """
 SELECT alert_id, channel, state, sent_at, last_error FROM delivery WHERE alert_id IN (
     SELECT alert_id FROM message ORDER BY COALESCE(received_at, first_seen_at) DESC, id DESC LIMIT :most
 ) ORDER BY channel
 """
+
+_BEGINNING = f"{_SEEN} WHERE SUBSTR(m.id, 1, LENGTH(CAST(:beginning AS TEXT))) = :beginning ORDER BY m.id LIMIT 100"
 
 # What is still in the box is never forgotten: it would be announced again.
 _PRUNE_MESSAGES = "DELETE FROM message WHERE left_new_at IS NOT NULL AND left_new_at <= :before"
@@ -38,6 +42,7 @@ DELETE FROM alert WHERE created_at <= :before
 AND NOT EXISTS (SELECT 1 FROM message m WHERE m.alert_id = alert.id)
 AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.alert_id = alert.id)
 """
+_PRUNE_MENTIONS = "DELETE FROM mention WHERE NOT EXISTS (SELECT 1 FROM alert a WHERE a.id = mention.alert_id)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,16 @@ class MessageView:
     left_new_at: Instant | None
     alert_id: int | None = None
     """The alert that announces it."""
+    acked_at: Instant | None = None
+    """When a person said that it is seen to."""
+    snoozed_until: Instant | None = None
+    number: str = ""
+    """The line's."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is known by."""
+        return self.number, self.voicemail.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +77,6 @@ class Told:
     last_error: str | None
 
 
-def _view(row: Row) -> MessageView:
-    return MessageView(value(Voicemail, row[:-4]), *row[-4:])
-
-
 class Messages:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -75,17 +86,34 @@ class Messages:
         rows = await self._engine.read(_LISTING, number=number, new_only=int(new_only), most=most)
         return tuple(map(_view, rows))
 
-    async def find(self, id_: str) -> MessageView | None:
-        """The message of that id, the latest if several mailboxes have one."""
-        rows = await self._engine.read(_ONE, id=id_)
-        return _view(rows[0]) if rows else None
-
     async def told(self, most: int) -> dict[int, tuple[Told, ...]]:
         """Which channels got the alerts of the latest messages, by alert."""
         found: dict[int, list[Told]] = {}
         for alert, channel, state, sent_at, error in await self._engine.read(_TOLD, most=most):
             found.setdefault(alert, []).append(Told(channel, DeliveryState(state), sent_at, error))
         return {alert: tuple(told) for alert, told in found.items()}
+
+    async def beginning_with(self, beginning: str) -> tuple[MessageView, ...]:
+        """The messages whose ids begin so."""
+        return tuple(map(_view, await self._engine.read(_BEGINNING, beginning=beginning)))
+
+    async def ack(self, keys: Iterable[tuple[str, str]], now: Instant) -> None:
+        """Nobody is to be reminded of these messages any more; what waits to remind of them is withdrawn."""
+
+        async def work(transaction: Transaction) -> None:
+            for number, id_ in keys:
+                await following.acknowledge(transaction, number, id_, now)
+
+        await self._engine.write(work)
+
+    async def snooze(self, keys: Iterable[tuple[str, str]], until: Instant, now: Instant) -> None:
+        """Nothing is to be told of these messages until then; then one reminder, if they are still new."""
+
+        async def work(transaction: Transaction) -> None:
+            for number, id_ in keys:
+                await following.snooze(transaction, number, id_, until, now)
+
+        await self._engine.write(work)
 
     async def prune(self, before: Instant) -> int:
         """Forget what left the box, and alerts that were made, before an instant; returns how many messages."""
@@ -95,6 +123,11 @@ class Messages:
             pruned = await transaction.run(_PRUNE_MESSAGES, before=before)
             await transaction.run(_PRUNE_DELIVERIES, before=before)
             await transaction.run(_PRUNE_ALERTS, before=before)
+            await transaction.run(_PRUNE_MENTIONS)
             return pruned
 
         return await self._engine.write(work)
+
+
+def _view(row: Row) -> MessageView:
+    return MessageView(value(Voicemail, row[: len(VOICEMAIL)]), *row[len(VOICEMAIL) :])

@@ -162,7 +162,37 @@ _PAGE = (
     "ALTER TABLE daemon ADD COLUMN page TEXT",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _PROCESSES, _PAGE)
+# Alerts about a message go on until it is heard; what was announced before this is not followed.
+_FOLLOWING = (
+    """
+    CREATE TABLE follow_up (
+        number TEXT NOT NULL,              -- the line's
+        message TEXT NOT NULL,             -- its id: announced, and not heard by anybody
+        alerted_at BIGINT NOT NULL,        -- what the steps' waits count from
+        done_until BIGINT NOT NULL,        -- steps up to this instant are done
+        at BIGINT NOT NULL,                -- when it is looked at again
+        due TEXT NOT NULL,                 -- what for: step, second_look, snooze
+        PRIMARY KEY (number, message)
+    )
+    """,
+    "CREATE INDEX follow_up_due ON follow_up (at)",
+    # Of alerts that tell again of messages which another alert announced (message.alert_id).
+    """
+    CREATE TABLE mention (
+        alert_id BIGINT NOT NULL,
+        number TEXT NOT NULL,
+        message TEXT NOT NULL,
+        PRIMARY KEY (alert_id, number, message)
+    )
+    """,
+    "CREATE INDEX mention_of_message ON mention (number, message)",
+    "ALTER TABLE message ADD COLUMN acked_at BIGINT",  # when a person said that it is seen to
+    "ALTER TABLE message ADD COLUMN snoozed_until BIGINT",  # when a person wants to hear of it again
+    "ALTER TABLE delivery ADD COLUMN waits TEXT",  # why it is held until next_attempt_at; NULL: it is not
+    "ALTER TABLE delivery ADD COLUMN held_until BIGINT",  # the end of the last time that it was held
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _PROCESSES, _PAGE, _FOLLOWING)
 
 NUMBERED = ("alert", "delivery", "history")
 """Tables whose rows the database numbers by itself."""
@@ -175,6 +205,8 @@ _KEYS = {
     "channel": "name",
     "delivery": "id",
     "history": "id",
+    "follow_up": "number, message",
+    "mention": "alert_id, number, message",
 }
 _COLUMN = re.compile(r"^\s+([a-z_]+) (?:TEXT|INTEGER|BIGINT|\{serial\})", re.MULTILINE)
 

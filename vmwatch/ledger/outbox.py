@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from vmwatch.ledger.alerts import DROPPED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
+from vmwatch.ledger.holding import judge_anew
 from vmwatch.ledger.lines import Superseded
 from vmwatch.ledger.rows import CHANNEL, alert_from_json, assigned, cells, listed, value
 from vmwatch.models import (
@@ -21,6 +22,10 @@ from vmwatch.models import (
     Settlement,
 )
 
+ASKED = "asked"
+"""In place of a reason to wait: a person wants it sent whatever would hold it."""
+_FREE = f"(waits IS NULL OR waits IN ('snoozed', '{ASKED}'))"
+"""Not held by what its channel asks for; the end of a snooze needs nobody who decides."""
 _UNCLAIMED = "(claimed_until IS NULL OR claimed_until <= :now)"
 
 # A channel has one delivery under way, whichever daemon sends it: so alerts keep their order, and none is flooded.
@@ -41,16 +46,16 @@ _IN_TURN = "/*+ SELECT 1 FROM channel WHERE name = :channel FOR UPDATE */"
 _CLAIM = f"""
 UPDATE delivery SET
     attempts = attempts + 1, attempt_at = :now, next_attempt_at = :lease_end, claimed_until = :lease_end,
-    claimed_by = :me, version = version + 1,
+    claimed_by = :me, version = version + 1, waits = CASE WHEN waits = 'snoozed' THEN NULL ELSE waits END,
     maybe_repeat = CASE WHEN attempt_at IS NULL THEN maybe_repeat ELSE 1 END
 WHERE id = (
     SELECT id FROM delivery
-    WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now AND {_UNCLAIMED}
+    WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now AND {_UNCLAIMED} AND {_FREE}
       AND (CAST(:only AS BIGINT) IS NULL OR alert_id = :only)
       /*+ AND (:only IS NOT NULL OR channel NOT IN ({_ELSEWHERE})) */
     ORDER BY next_attempt_at, id LIMIT 1 /*+ FOR UPDATE SKIP LOCKED */
 )
-RETURNING id, channel, attempts, maybe_repeat, version,
+RETURNING id, channel, attempts, maybe_repeat, version, held_until,
     (SELECT facts FROM alert WHERE alert.id = alert_id), (SELECT created_at FROM alert WHERE alert.id = alert_id)
 """
 
@@ -88,17 +93,21 @@ UPDATE delivery SET channel = :new WHERE channel = :old AND state = 'pending'
 _ALL_DUE = """
 UPDATE delivery SET next_attempt_at = :now, version = version + 1
 WHERE state = 'pending' AND channel = :channel AND next_attempt_at > :now AND claimed_until IS NULL
+  AND waits IS NULL
 """
 
 # What was never tried on the channel is not held back: it is how a channel that works again is soon noticed.
 _REST = """
 UPDATE delivery SET next_attempt_at = :until, version = version + 1
 WHERE state = 'pending' AND channel = :channel AND next_attempt_at < :until AND attempts > 0 AND claimed_until IS NULL
+  AND waits IS NULL
 """
 
 _LISTING = """
-SELECT d.id, d.alert_id, a.kind, l.name, m.id, d.channel, d.state, d.attempts, d.next_attempt_at, d.sent_at,
-       d.last_error, a.created_at
+SELECT d.id, d.alert_id, a.kind, l.name,
+       COALESCE(m.id, (SELECT MIN(o.message) FROM mention o WHERE o.alert_id = a.id HAVING COUNT(*) = 1)),
+       d.channel, d.state, d.attempts, d.next_attempt_at, d.sent_at,
+       d.last_error, a.created_at, CASE WHEN d.state = 'pending' AND d.waits <> 'asked' THEN d.waits END
 FROM delivery d JOIN alert a ON a.id = d.alert_id LEFT JOIN line l ON l.number = a.number
 LEFT JOIN message m ON m.alert_id = a.id AND a.kind = 'voicemail.new'
 """
@@ -106,7 +115,7 @@ _OUTBOX = f"{_LISTING} WHERE (:all = 1 OR d.state IN ('pending', 'dead')) ORDER 
 _OF_ALERT = f"{_LISTING} WHERE d.alert_id = :alert ORDER BY d.id"
 
 _RETRY = f"""
-UPDATE delivery SET state = 'pending', next_attempt_at = :now, version = version + 1
+UPDATE delivery SET state = 'pending', next_attempt_at = :now, waits = '{ASKED}', version = version + 1
 WHERE id = :id AND (state = 'dead' OR (state = 'pending' AND {_UNCLAIMED}))
 """
 _DROP = f"""
@@ -156,6 +165,8 @@ class Owed:
     sent_at: Instant | None
     last_error: str | None
     created_at: Instant
+    waits: str | None = None
+    """Why it is held until its next attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +307,7 @@ async def configure(transaction: Transaction, names: Iterable[str], now: Instant
 
     What is pending on one that has gone stays until it is back, or given up.
     """
+    await judge_anew(transaction, now)
     await transaction.run(_FORGET_ALL)
     await transaction.many(_CONFIGURE, [{"name": name, "now": now} for name in names])
     await _rename(transaction, renamed)
@@ -306,7 +318,9 @@ async def _rename(transaction: Transaction, channels: Mapping[str, str]) -> None
 
 
 def _delivery(row: Row) -> Delivery:
-    id_, channel, attempts, maybe_repeat, version, facts, created_at = row
+    id_, channel, attempts, maybe_repeat, version, held_until, facts, made_at = row
+    # While it was held nobody tried: that is no time in which the channel failed it.
+    created_at = max(made_at, held_until or 0)
     return Delivery(id_, channel, alert_from_json(facts), created_at, attempts, bool(maybe_repeat), version)
 
 

@@ -14,6 +14,8 @@ from vmwatch.models import (
     Alert,
     ChannelStanding,
     ChannelState,
+    Due,
+    FollowUp,
     Kind,
     LineState,
     OperatorStanding,
@@ -55,6 +57,7 @@ _ENUMS: dict[type[Any], dict[str, type[Enum]]] = {
     Standing: {"state": LineState, "reason": Reason, "alerted": Kind},
     ChannelStanding: {"state": ChannelState},
     Alert: {"kind": Kind, "reason": Reason},
+    FollowUp: {"due": Due},
 }
 _FLAGS: dict[type[Any], frozenset[str]] = {
     Standing: frozenset({"enabled", "configured", "trusted"}),

@@ -92,8 +92,11 @@ _MESSAGE = _object(
     left_new_at=_or_null(_TIME),
     box=_or_null(_TEXT),
     played=_or_null(_TRUTH),
+    acked_at=_or_null(_TIME),
+    snoozed_until=_or_null(_TIME),
 )
 _DELIVERY = _object(
+    waits=_or_null(_TEXT),
     id=_COUNT,
     kind=_one_of(Kind),
     line=_or_null(_TEXT),

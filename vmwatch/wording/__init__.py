@@ -12,7 +12,7 @@ from datetime import tzinfo
 
 from vmwatch.models import Alert, Kind, Privacy
 from vmwatch.texts import ENGLISH, N_, Texts
-from vmwatch.wording import troubles, voicemails
+from vmwatch.wording import troubles, unheard, voicemails
 from vmwatch.wording.plain import LONGEST, is_e164, length, masked, moment, number, one_line
 from vmwatch.wording.style import Style, Text
 from vmwatch.wording.troubles import REASONS, Words
@@ -56,6 +56,10 @@ def repeated(found: Text, texts: Texts) -> Text:
 _WORDS: Mapping[Kind, Words] = {
     Kind.VOICEMAIL_NEW: voicemails.new,
     Kind.VOICEMAIL_SUMMARY: voicemails.summary,
+    Kind.VOICEMAIL_REMINDER: unheard.reminder,
+    Kind.VOICEMAIL_ESCALATED: unheard.escalated,
+    Kind.VOICEMAIL_HEARD: unheard.heard,
+    Kind.VOICEMAIL_DIGEST: unheard.digest,
     Kind.LINE_LOCKED: troubles.any_line(troubles.locked),
     Kind.LINE_REJECTED: troubles.rejected,
     Kind.LINE_NOT_ENABLED: troubles.not_enabled,

@@ -1,0 +1,58 @@
+"""Following messages until they are heard: reminders, and others who are told if nobody listens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import tzinfo
+
+from vmwatch import decide, languages
+from vmwatch.heartbeat import Clock
+from vmwatch.ledger import Ledger
+from vmwatch.models import FollowedUp, Unheard
+from vmwatch.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Follower:
+    """Looks after what was announced and not heard. `ring` is called when there is something to deliver."""
+
+    def __init__(self, ledger: Ledger, clock: Clock, zone: tzinfo, ring: Callable[[], None] = lambda: None) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._here = self._zone = zone
+        self._ring = ring
+        self._steps: dict[str, decide.Steps] = {}
+
+    async def use(self, settings: Settings) -> None:
+        """Follow by these settings from now on. Raises LedgerError."""
+        steps = (decide.steps_of(settings, name) for name in settings.lines)
+        self._steps = {each.number: each for each in steps}
+        self._zone = languages.zone_of(settings.alerts.timezone, self._here)
+        await self.reckon()
+
+    async def reckon(self) -> None:
+        """Have the next round find out what is next: steps or clock may have changed. Raises LedgerError."""
+        followed = [number for number, steps in self._steps.items() if steps.remind or steps.escalate]
+        await self._ledger.follow_ups.reckon(followed, self._clock.now())
+
+    async def round(self) -> None:
+        """Do what is due. Raises LedgerError; what was not written down was not done."""
+        for number in await self._ledger.follow_ups.lines_due(self._clock.now()):
+            steps = self._steps.get(number)
+            if steps is not None:
+                await self._follow(steps)
+
+    async def _follow(self, steps: decide.Steps) -> None:
+        now = self._clock.now()
+
+        def judge(unheard: Sequence[Unheard]) -> FollowedUp:
+            return decide.followed_up(unheard, steps, now, self._zone)
+
+        found = await self._ledger.follow_ups.follow(steps.number, now, judge)
+        for alert in found.alerts:
+            channels = ", ".join(alert.channels)
+            log.info("%s: %s for %d voicemail(s): %s", steps.label, alert.kind, alert.count, channels)
+        if found.alerts:
+            self._ring()
