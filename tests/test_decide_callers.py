@@ -56,9 +56,10 @@ def test_who_is_in_no_group_is_announced_on_the_line_s_channels(caller: str | No
         assert treatment(some, caller, 0, in_contacts=in_contacts) == Treatment(None, Match.NO_GROUP)
 
 
-def test_who_is_in_the_contacts_is_not_unknown() -> None:
+@pytest.mark.parametrize("in_contacts", [True, None])
+def test_who_is_or_may_be_in_the_contacts_is_not_unknown(in_contacts: bool | None) -> None:
     strangers = groups(strangers={"numbers": ["unknown"], "mute": True})
-    assert treatment(strangers, ANYONE, 30, in_contacts=True) == Treatment(None, Match.NO_GROUP)
+    assert treatment(strangers, ANYONE, 30, in_contacts=in_contacts) == Treatment(None, Match.NO_GROUP)
     assert treatment(strangers, ANYONE, 30, in_contacts=False).match is Match.UNKNOWN
 
 

@@ -41,8 +41,15 @@ FLOORS = {
     9: {"__main__"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
-NEIGHBOURS = {("poll", "attempt"), ("reading", "errors"), ("config", "languages"), ("settings", "hours")}
-"""A round begins attempts, what can't be read is a Trouble, a language must be there, times of day are settings."""
+NEIGHBOURS = {
+    ("poll", "attempt"),
+    ("reading", "errors"),
+    ("config", "languages"),
+    ("settings", "hours"),
+    ("decide", "book"),
+}
+"""A round begins attempts, what can't be read is a Trouble, a language must be there, times of day are settings,
+and who is in the contacts counts for what becomes of a message."""
 
 IMPURE = frozenset(
     {"aiohttp", "aiosqlite", "apprise", "apscheduler", "asyncio", "fcntl", "glob", "http", "io", "logging", "os"}

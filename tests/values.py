@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from vmwatch import decide
+from vmwatch.book import EMPTY, Book
 from vmwatch.errors import Trouble
 from vmwatch.models import (
     HOUR,
@@ -25,7 +26,7 @@ from vmwatch.models import (
     Standing,
     Voicemail,
 )
-from vmwatch.settings import Polling
+from vmwatch.settings import Callers, Polling
 
 NOW: Instant = 1_704_067_200_000
 NUMBER = "+4571919998"
@@ -117,8 +118,13 @@ def remembered(*ids: str, missed: int = 0, left: Instant | None = None) -> dict[
     return {id_: Remembered(id_, missed, left) for id_ in ids}
 
 
-def rules(recipients: tuple[Recipient, ...] = EVERYONE, interval: int = INTERVAL, **polling: Any) -> decide.Rules:
-    return decide.Rules(interval, Polling(**polling), recipients, EVERYONE)
+def rules(
+    recipients: tuple[Recipient, ...] = EVERYONE,
+    interval: int = INTERVAL,
+    callers: Mapping[str, Callers] | None = None,
+    **polling: Any,
+) -> decide.Rules:
+    return decide.Rules(interval, Polling(**polling), recipients, EVERYONE, callers=callers or {})
 
 
 def alert(kind: Kind = Kind.VOICEMAIL_NEW, channels: tuple[str, ...] = ("phone", "mail"), **changes: Any) -> Alert:
@@ -132,9 +138,11 @@ def judged(
     operator: OperatorStanding | None = None,
     now: Instant = NOW,
     by: decide.Rules | None = None,
+    book: Book = EMPTY,
 ) -> Decision:
     answer = Trouble(answer) if isinstance(answer, Reason) else answer
-    return decide.after_poll(before, operator or OperatorStanding(), answer, known or {}, Moment(now), by or rules())
+    standing_ = operator or OperatorStanding()
+    return decide.after_poll(before, standing_, answer, known or {}, Moment(now), by or rules(), book)
 
 
 @dataclass

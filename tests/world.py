@@ -35,6 +35,7 @@ import warm
 from vmwatch import shapes
 from vmwatch.adopt import adopt
 from vmwatch.attempt import Attempts
+from vmwatch.book import EMPTY, Book
 from vmwatch.channels import Channel, prepare
 from vmwatch.deliver import Deliverer
 from vmwatch.follow import Follower
@@ -447,7 +448,11 @@ def channels_of(settings: Settings) -> dict[str, Channel]:
 
 @contextlib.asynccontextmanager
 async def bench_in(
-    folder: Path, settings: Settings, ring: Callable[[], None] = lambda: None, store_url: str | None = None
+    folder: Path,
+    settings: Settings,
+    ring: Callable[[], None] = lambda: None,
+    store_url: str | None = None,
+    book: Book = EMPTY,
 ) -> AsyncIterator[Bench]:
     """The parts of a daemon that watches by these settings, with nothing yet begun."""
     prepare()
@@ -461,8 +466,9 @@ async def bench_in(
             Telecomx(operator.base_url, operator.timeout, operator.concurrency, clock.now)
         )
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        poller = Poller(ledger, clock, Attempts(ledger, clock, decisions.append), tasks, ring)
-        deliverer, follower = Deliverer(ledger, clock, tasks, UTC), Follower(ledger, clock, UTC)
+        attempts = Attempts(ledger, clock, decisions.append, book=lambda: book)
+        poller = Poller(ledger, clock, attempts, tasks, ring)
+        deliverer, follower = Deliverer(ledger, clock, tasks, UTC, book=lambda: book), Follower(ledger, clock, UTC)
         bench = Bench(ledger, clock, poller, deliverer, follower, decisions, folder)
         bench.use(settings, client)
         await follower.use(settings)
@@ -471,7 +477,7 @@ async def bench_in(
 
 
 def settings_of(simulator: Simulator, channels: Mapping[str, Any], lines: int = 1, **tables: Any) -> Settings:
-    """Lines `line0`, `line1`… at the operator, each read once a minute, and channels by their URLs."""
+    """Lines `line0`, `line1`… at the operator, each read once a minute, and channels by their URLs or tables."""
     numbers = {f"line{place}": number_of(place) for place in range(lines)}
     for number in numbers.values():
         simulator.add_line(number, PIN)
@@ -481,7 +487,7 @@ def settings_of(simulator: Simulator, channels: Mapping[str, Any], lines: int = 
             "polling": {"jitter": 0} | tables.pop("polling", {}),
             "web": {"listen": ""} | tables.pop("web", {}),
             "lines": {name: {"number": number, "pin": PIN} for name, number in numbers.items()},
-            "channels": {name: {"url": url} for name, url in channels.items()},
+            "channels": {name: url if isinstance(url, dict) else {"url": url} for name, url in channels.items()},
             **tables,
         }
     )

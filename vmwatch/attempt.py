@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from vmwatch import decide, reading
+from vmwatch.book import EMPTY, Book
 from vmwatch.errors import LedgerError, Trouble
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger, QuietNote
@@ -41,11 +42,19 @@ class Login:
 class Attempts:
     """Makes attempts; remembers of each line the answer last read, as a digest, so that the same is not read twice."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, observe: Observer, tally: Tally | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        observe: Observer,
+        tally: Tally | None = None,
+        book: Callable[[], Book] = lambda: EMPTY,
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._observe = observe
         self._tally = tally or Tally()
+        self._book = book
         self._answered: dict[str, bytes] = {}
         self.rules_now: Callable[[str], decide.Rules | None] = lambda _: None
         """A line's rules by the configuration of the moment, which may have changed while an attempt was under way."""
@@ -114,7 +123,8 @@ class Attempts:
         operator = await self._ledger.lines.operator()
         known = {} if isinstance(answer, Trouble) else await self._ledger.lines.known(standing.number)
         rules = self.rules_now(standing.number) or login.rules
-        return decide.after_poll(standing, operator, answer, known, self._clock.moment(), rules)
+        book = self._book() if rules.callers else EMPTY  # who has no groups need not wait for it
+        return decide.after_poll(standing, operator, answer, known, self._clock.moment(), rules, book)
 
     def _tell(self, decision: Decision) -> None:
         changed = decision.before.state is not decision.after.state or decision.fresh or decision.left

@@ -26,6 +26,8 @@ class Book:
 
     region: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
+    is_whole: bool = True
+    """Whether all of it was read: who is not in it may be in the rest."""
 
     def name_of(self, number: str | None) -> str | None:
         """None for a number that is not in the book, or withheld."""
@@ -36,11 +38,15 @@ class Book:
     def __contains__(self, number: str | None) -> bool:
         return self.name_of(number) is not None
 
+    def knows(self, number: str | None) -> bool | None:
+        """Whether the number is in the book; None where nobody can tell, for the book was not read to its end yet."""
+        return True if number in self else None if not self.is_whole else False
+
 
 EMPTY = Book()
 
 
-def bind(cards: Iterable[Card], region: str) -> Book:
+def bind(cards: Iterable[Card], region: str, *, is_whole: bool = True) -> Book:
     """A book of these cards. Of several with the same number the first one counts."""
     names: dict[str, str] = {}
     for card in cards:
@@ -49,7 +55,7 @@ def bind(cards: Iterable[Card], region: str) -> Book:
             found = key(number, region)
             if found is not None:
                 names.setdefault(found, name)
-    return Book(region, names)
+    return Book(region, names, is_whole)
 
 
 def key(number: str, region: str) -> str | None:

@@ -91,7 +91,7 @@ class Daemon:
             await self._web.use(self._loaded.settings.web)  # before the first poll: where it can't, none is spent
             await self._ledger.note_page(self._web.address)
             async with group() as tasks:
-                attempts = Attempts(self._ledger, self._clock, self._observe, self._tally)
+                attempts = Attempts(self._ledger, self._clock, self._observe, self._tally, self._book)
                 self._poller = Poller(self._ledger, self._clock, attempts, tasks, self._bell.set)
                 self._deliverer = Deliverer(
                     self._ledger,
@@ -229,14 +229,15 @@ class Daemon:
         if loaded.store_url != self._loaded.store_url:
             log.warning("store.url was changed: that takes effect when vmwatch is started again")
         await self._web.use(loaded.settings.web)
+        await self._contacts.use(loaded.contacts)  # first: groups of callers must not be judged by an older book
         try:
             await self._use(loaded.settings, self._loaded.settings)
         except LedgerError:
             await self._web.use(self._loaded.settings.web)
+            await self._contacts.use(self._loaded.contacts)
             raise
         await self._ledger.note_page(self._web.address)
         self._loaded = loaded
-        await self._contacts.use(loaded.contacts)
         log.info("the configuration was read again: %d line(s), %d channel(s)", *self._counts())
 
     async def _tidy(self) -> None:

@@ -128,9 +128,9 @@ async def workers(ledger: Ledger, loaded: config.Loaded) -> AsyncIterator[tuple[
         Telecomx(operator.base_url, operator.timeout, operator.concurrency, clock.now) as client,
         group() as tasks,
     ):
-        poller = Poller(ledger, clock, Attempts(ledger, clock, lambda _: None), tasks)
         contacts = Contacts(clock.wall)
-        book = cache(lambda: contacts.read(loaded.contacts))  # not before an alert has a caller in it
+        book = cache(lambda: contacts.read(loaded.contacts))  # not before somebody called
+        poller = Poller(ledger, clock, Attempts(ledger, clock, lambda _: None, book=book), tasks)
         deliverer = Deliverer(ledger, clock, tasks, get_localzone(), book=book)
         poller.use(settings, client)
         deliverer.use(settings, channels)

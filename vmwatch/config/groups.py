@@ -7,9 +7,6 @@ from typing import Any
 
 from vmwatch.config.gather import Gathered
 from vmwatch.config.objections import Key, Objection, dotted
-from vmwatch.settings import Settings
-
-NOT_YET = "is understood, but vmwatch does not act on it yet"
 
 
 def between_groups(gathered: Gathered) -> Iterator[Objection]:
@@ -48,12 +45,6 @@ def named_channels(gathered: Gathered) -> Iterator[tuple[Key, str]]:
             for step in _list(table.get("escalate")):
                 channels = _texts(step.get("channels")) if isinstance(step, dict) else ()
                 yield from (((top, name, "escalate"), channel) for channel in channels)
-
-
-def not_yet(gathered: Gathered, settings: Settings) -> Iterator[str]:
-    """A warning for all that has no effect yet."""
-    for name in settings.callers:
-        yield gathered.objection(("callers", name), NOT_YET).sentence
 
 
 def _list(value: Any) -> list[Any]:

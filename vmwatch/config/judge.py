@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from vmwatch import languages, vcards, voice
 from vmwatch.config import files, shape
 from vmwatch.config.gather import Gathered, shown
-from vmwatch.config.groups import between_groups, named_channels, not_yet
+from vmwatch.config.groups import between_groups, named_channels
 from vmwatch.config.objections import Key, Objection, did_you_mean, dotted
 from vmwatch.errors import ConfigError
 from vmwatch.models import SECOND, Duration, Kind
@@ -192,7 +192,6 @@ def _against_vcards(path: Path) -> str | None:
 
 def unwise(gathered: Gathered, settings: Settings) -> Iterator[str]:
     """Sentences about what is accepted, but probably not meant."""
-    yield from not_yet(gathered, settings)
     intervals: dict[Key, Duration] = {("polling", "interval"): settings.polling.interval}
     intervals |= {("lines", name, "interval"): settings.interval_of(name) for name in settings.lines}
     for key, interval in intervals.items():

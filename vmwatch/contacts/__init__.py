@@ -53,6 +53,7 @@ class Contacts:
             return
         corrected = self._sources.carddav not in (CardDav(), sources.carddav)
         self._sources = sources
+        self.book = replace(self.book, is_whole=False)
         known = {file.path: file for file in self.files}
         self.files = tuple(known.get(path) or File(path) for path in map(Path, sources.vcards))
         self._reading = asyncio.ensure_future(self._read(at_once=corrected))
@@ -136,7 +137,7 @@ class Contacts:
         self._changed.set()
 
     async def _keep(self, shelf_: Shelf) -> None:
-        differs = shelf_.cards != self.shelf.cards
+        differs = shelf_.cards != self.shelf.cards or self.shelf.synchronised_at is None
         self.shelf = shelf_
         try:
             await asyncio.to_thread(shelf.save, Path(self._sources.cache), self._origin, shelf_)
@@ -160,7 +161,12 @@ class Contacts:
 
     def _bound(self) -> Book:
         cards: list[Card] = [card for file in self.files for card in file.cards]
-        return book.bind((*cards, *self.shelf.in_order()), self._sources.region)
+        return book.bind((*cards, *self.shelf.in_order()), self._sources.region, is_whole=self._is_whole)
+
+    @property
+    def _is_whole(self) -> bool:
+        asked = self._sources.carddav.url is None or self.shelf.synchronised_at is not None
+        return asked and all(file.was_whole for file in self.files)
 
     @property
     def _origin(self) -> str:

@@ -22,11 +22,16 @@ class File:
     cards: tuple[Card, ...] = ()
     trouble: str = ""
     """Why the file as it is now does not count, as the end of a sentence that has named it."""
+    was_whole: bool = False
+    """Whether it was one since it was first looked at."""
     _read: _Stamp | None = None
     _seen: _Stamp | None = None
 
     def look(self) -> bool:
-        """Whether it brought other cards. Blocks: a file that was changed and then left alone for one look is read."""
+        """Whether it brought other cards, or the rest of them.
+
+        Blocks: a file that was changed and then left alone for one look is read.
+        """
         try:
             return self._look(_stamp(self.path))
         except OSError as error:
@@ -48,8 +53,8 @@ class File:
         if not found.whole and not first:
             raise VcardError("ends in the middle of a card: what it held before still counts")
         self.trouble = "" if found.whole else "ends in the middle of a card"
-        changed = found.cards != self.cards
-        self.cards = found.cards
+        changed = found.cards != self.cards or found.whole != self.was_whole
+        self.cards, self.was_whole = found.cards, found.whole
         return changed
 
 

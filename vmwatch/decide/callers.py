@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from vmwatch.models import SECOND
+from vmwatch.book import Book
+from vmwatch.models import SECOND, Voicemail
 from vmwatch.settings import UNKNOWN, WITHHELD, Callers
 
 
@@ -44,13 +45,23 @@ class Treatment:
     """None: the line's own."""
 
 
-def treatment(groups: Mapping[str, Callers], caller: str | None, length: int | None, *, in_contacts: bool) -> Treatment:
-    """How a message is to be treated. `caller` in E.164, None if withheld; `length` in seconds, if it is known."""
+def treatment(
+    groups: Mapping[str, Callers], caller: str | None, length: int | None, *, in_contacts: bool | None
+) -> Treatment:
+    """How a message is to be treated. `caller` in E.164, None if withheld; `length` in seconds, if it is known.
+
+    `in_contacts` None: nobody can tell yet; such a caller is not called unknown, or a friend might be muted for it.
+    """
     name, match = _group(groups, caller, in_contacts=in_contacts)
     if name is None:
         return Treatment(None, match)
     group = groups[name]
     return Treatment(name, match, _fate(group, length), group.urgent, group.channels)
+
+
+def of_voicemail(groups: Mapping[str, Callers], voicemail: Voicemail, book: Book) -> Treatment:
+    caller = voicemail.caller
+    return treatment(groups, caller, voicemail.length, in_contacts=book.knows(caller))
 
 
 def _fate(group: Callers, length: int | None) -> Fate:
@@ -60,7 +71,7 @@ def _fate(group: Callers, length: int | None) -> Fate:
     return Fate.TOO_SHORT if too_short else Fate.ANNOUNCED
 
 
-def _group(groups: Mapping[str, Callers], caller: str | None, *, in_contacts: bool) -> tuple[str | None, Match]:
+def _group(groups: Mapping[str, Callers], caller: str | None, *, in_contacts: bool | None) -> tuple[str | None, Match]:
     named = {number: name for name, group in groups.items() for number in group.numbers}
     if not caller:
         return _or_none(named.get(WITHHELD), Match.WITHHELD)
@@ -72,7 +83,7 @@ def _group(groups: Mapping[str, Callers], caller: str | None, *, in_contacts: bo
     known = next((name for name, group in groups.items() if group.in_contacts), None) if in_contacts else None
     if known is not None:
         return known, Match.IN_CONTACTS
-    return _or_none(None if in_contacts else named.get(UNKNOWN), Match.UNKNOWN)
+    return _or_none(named.get(UNKNOWN) if in_contacts is False else None, Match.UNKNOWN)
 
 
 def _or_none(name: str | None, match: Match) -> tuple[str | None, Match]:

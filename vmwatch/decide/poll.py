@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from vmwatch.backoff import next_slot
+from vmwatch.book import EMPTY, Book
 from vmwatch.decide.line import is_blocked, moved
 from vmwatch.decide.reading import absent, disagreement, voicemail_alerts
 from vmwatch.decide.rules import Rules, line_alert, wanting
@@ -60,6 +61,7 @@ class _Case:
     operator: OperatorStanding
     moment: Moment
     rules: Rules
+    book: Book
 
     @property
     def now(self) -> Instant:
@@ -83,9 +85,13 @@ def after_poll(
     known: Mapping[str, Remembered],
     moment: Moment,
     rules: Rules,
+    book: Book = EMPTY,
 ) -> Decision:
-    """What an answer, or the trouble that came instead, means for a line and for those who are to be told."""
-    case = _Case(standing, operator, moment, rules)
+    """What an answer, or the trouble that came instead, means for a line and for those who are to be told.
+
+    `book` tells the groups of callers who is in the contacts, as these are at this moment.
+    """
+    case = _Case(standing, operator, moment, rules, book)
     if not isinstance(answer, Trouble):
         return _with_block_lifted(_read(case, answer, known), case)
     decision = _TROUBLES.get(answer.reason, _transient)(case, answer)
@@ -100,7 +106,7 @@ def _read(case: _Case, mailbox: Mailbox, known: Mapping[str, Remembered]) -> Dec
     missed, left = absent(mailbox, known)
     first = case.standing.first_read_at is None
     returned = tuple(message.id for message in mailbox.messages if _is_back(known.get(message.id)))
-    alerts = voicemail_alerts(case.standing, fresh, case.rules, first=first)
+    alerts = voicemail_alerts(case.standing, fresh, case.rules, first=first, book=case.book)
     return Decision(
         reason=Reason.FIRST_SIGHT if first else Reason.NEW_MESSAGES if fresh else Reason.NOTHING_NEW,
         before=case.standing,

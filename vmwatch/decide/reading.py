@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
-from vmwatch.decide.rules import Rules, wanting
+from vmwatch.book import EMPTY, Book
+from vmwatch.decide.callers import Fate, Treatment, of_voicemail
+from vmwatch.decide.rules import Rules, to_tell, wanting
 from vmwatch.models import Alert, Kind, Mailbox, Reason, Remembered, Standing, Voicemail
 
 STORM = 5
@@ -38,26 +41,47 @@ def absent(mailbox: Mailbox, known: Mapping[str, Remembered]) -> tuple[tuple[str
 
 
 def voicemail_alerts(
-    standing: Standing, fresh: tuple[Voicemail, ...], rules: Rules, *, first: bool
+    standing: Standing, fresh: Sequence[Voicemail], rules: Rules, *, first: bool, book: Book = EMPTY
 ) -> tuple[Alert, ...]:
-    """One alert a message, or one summary for a storm and for what waited before the line was first read."""
+    """One alert a message, or summaries for a storm and for what waited before the line was first read.
+
+    A summary is of messages that are told alike: on the same channels, as urgently.
+    """
     mode = rules.polling.first_poll if first else "each"
-    if not fresh or mode == "silent":
-        return ()
-    if len(fresh) > STORM or (mode == "summary" and len(fresh) > 1):
+    told = _announced(fresh, rules, book) if mode != "silent" else ()
+    if len(told) > STORM or mode == "summary":
         reason = Reason.FIRST_SIGHT if first else Reason.NEW_MESSAGES
-        return (_alert(standing, rules, Kind.VOICEMAIL_SUMMARY, fresh, reason),)
-    return tuple(_alert(standing, rules, Kind.VOICEMAIL_NEW, (message,), Reason.NEW_MESSAGES) for message in fresh)
+        return tuple(_alert(standing, rules, alike, reason) for alike in _alike(told))
+    return tuple(_alert(standing, rules, (one,), Reason.NEW_MESSAGES) for one in told)
 
 
-def _alert(standing: Standing, rules: Rules, kind: Kind, messages: tuple[Voicemail, ...], reason: Reason) -> Alert:
+_Told: TypeAlias = tuple[Voicemail, Treatment]
+
+
+def _announced(fresh: Sequence[Voicemail], rules: Rules, book: Book) -> tuple[_Told, ...]:
+    treated = ((message, of_voicemail(rules.callers, message, book)) for message in fresh)
+    return tuple((message, found) for message, found in treated if found.fate is Fate.ANNOUNCED)
+
+
+def _alike(told: Iterable[_Told]) -> Iterable[tuple[_Told, ...]]:
+    found: dict[object, tuple[_Told, ...]] = {}
+    for one in told:
+        key = (one[1].channels, one[1].urgent)
+        found[key] = (*found.get(key, ()), one)
+    return found.values()
+
+
+def _alert(standing: Standing, rules: Rules, told: Sequence[_Told], reason: Reason) -> Alert:
+    messages, treated = tuple(message for message, _ in told), told[0][1]
+    kind = Kind.VOICEMAIL_SUMMARY if len(messages) > 1 else Kind.VOICEMAIL_NEW
     return Alert(
         kind=kind,
-        channels=wanting(rules.recipients, kind),
+        channels=wanting(to_tell(rules, treated.channels), kind),
         subject=standing.label,
         number=standing.number,
         messages=tuple(message.id for message in messages),
         voicemails=tuple(reversed(messages[-SHOWN_IN_SUMMARY:])),
         count=len(messages),
-        reason=reason,
+        reason=reason if kind is Kind.VOICEMAIL_SUMMARY else Reason.NEW_MESSAGES,
+        urgent=treated.urgent,
     )

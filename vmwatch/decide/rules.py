@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from vmwatch.backoff import delay
 from vmwatch.models import Alert, Duration, Instant, Kind, Moment, Reason, Recipient, Standing
-from vmwatch.settings import Backoff, Polling, Settings
+from vmwatch.settings import Backoff, Callers, Polling, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,8 @@ class Rules:
     """Every channel there is, for what concerns no single line."""
     follows: bool = False
     """Whether messages are told again until they are heard."""
+    callers: Mapping[str, Callers] = field(default_factory=dict)
+    """Groups of callers."""
 
     def wait(self, backoff: Backoff, failures: int, moment: Moment) -> Duration:
         return delay(backoff.initial, backoff.max, failures, self.polling.jitter, moment.spread)
@@ -30,7 +33,15 @@ def rules_of(settings: Settings, name: str) -> Rules:
         recipients=settings.recipients_of(name),
         everyone=settings.recipients(),
         follows=settings.lines[name].follows,
+        callers=settings.callers,
     )
+
+
+def to_tell(rules: Rules, channels: tuple[str, ...] | None) -> tuple[Recipient, ...]:
+    """Those that a group of callers names, wherever they called; None: the line's own."""
+    if channels is None:
+        return rules.recipients
+    return tuple(recipient for recipient in rules.everyone if recipient.name in channels)
 
 
 def wanting(recipients: tuple[Recipient, ...], kind: Kind) -> tuple[str, ...]:
