@@ -18,6 +18,7 @@ _MODULES = {
     "running": ("run", "demo", "simulate"),
     "looking": ("status", "messages", "outbox"),
     "previewing": ("preview",),
+    "routing": ("route",),
     "installing": ("systemd-unit",),
     "supervising": ("reload", "tell-failure"),
     "acting": ("check", "poll", "pause", "resume", "test"),

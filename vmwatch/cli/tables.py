@@ -206,6 +206,13 @@ def outbox(deliveries: Iterable[Owed], now: Instant) -> Table:
     return table
 
 
+def route(rows: Iterable[tuple[str, str, str, str]]) -> Table:
+    table = _table("channel", "alert", "when", "why")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
 def _table(*titles: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for title in titles:

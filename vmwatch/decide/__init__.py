@@ -23,13 +23,17 @@ from vmwatch.decide.line import (
     wanted,
 )
 from vmwatch.decide.poll import after_poll
+from vmwatch.decide.route import Route, Telling, Why, route, ways_of
 from vmwatch.decide.rules import Rules, rules_of
 
 __all__ = [
     "DIGESTED",
     "Patience",
+    "Route",
     "Rules",
     "Steps",
+    "Telling",
+    "Why",
     "after_delivery",
     "after_poll",
     "asked",
@@ -48,9 +52,11 @@ __all__ = [
     "released",
     "restored",
     "resumed",
+    "route",
     "rules_of",
     "shown",
     "steps_of",
     "stopped",
     "wanted",
+    "ways_of",
 ]
