@@ -16,6 +16,7 @@ from pages import ANYWHERE, TOKEN, WITH_TOKEN, Window, change, posted
 from values import NOW, NUMBER, OTHER, rejected, trusted
 
 from vmwatch import settings
+from vmwatch.book import Book
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
 from vmwatch.models import SECOND, Mailbox, Voicemail
@@ -126,6 +127,14 @@ async def test_processes_that_are_configured_differently_need_somebody(ledger: L
     (need,) = needs(sight, ENGLISH)
     assert "home: a/1 and b/2 differ in PIN" in need.what
     assert need.command == "vmwatch status"
+
+
+async def test_voicemails_have_the_names_of_the_person_s_own_book(ledger: Ledger) -> None:
+    await polled(ledger, "a")
+    (view,) = await ledger.messages.listing(None, new_only=False, most=9)
+    book = Book("DK", {view.voicemail.caller or "": "Freja"})
+    assert view.voicemail.caller_name != "Freja"
+    assert [one.voicemail.caller_name for one in (await see(ledger, Clock(), Concerns, book)).messages] == ["Freja"]
 
 
 async def test_dead_alerts_and_failing_channels_need_somebody(window: Window, ledger: Ledger, store: Path) -> None:

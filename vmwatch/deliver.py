@@ -167,7 +167,7 @@ class Deliverer:
         text = self._words(delivery)
         receipt = await channel.send(text, self._policy.timeout)
         self._tally.delivered(channel.name, receipt.outcome)
-        settlement, following = await self._settle(claimed, receipt, followed, go_on=go_on and not self._holds(channel))
+        settlement, following = await self._settle(claimed, receipt, followed, go_on=go_on)
         _tell(settlement)
         self._observe(settlement.channel_after)
         if settlement.alerts:
@@ -201,9 +201,10 @@ class Deliverer:
         name, made_at = claimed.delivery.channel, claimed.delivery.created_at
         standing: ChannelStanding | None = claimed.standing
         while True:
+            holds = self._holds(claimed.channel)
             # A clock that was set meanwhile has not made the alert older.
             delivery = replace(claimed.delivery, created_at=made_at + self._clock.followed - followed)
-            channel = self._open(name) if go_on and receipt.outcome is Outcome.SENT else None
+            channel = self._open(name) if go_on and receipt.outcome is Outcome.SENT and not holds else None
             try:
                 standing = standing or await self._ledger.outbox.channel(name)
                 settlement = decide.after_delivery(
