@@ -10,6 +10,8 @@ DROPPED = "dropped by a person"
 """A delivery's last word that keeps it withdrawn, even if its message is in the box again."""
 SEEN_TO = "seen to, or put off, by a person"
 """The last word of one that was held meanwhile: it stays withdrawn, too."""
+IN_DIGEST = "in digest "
+"""How the last word begins of one that a digest was sent in the place of; the digest's number follows."""
 
 _INSERT = "INSERT INTO alert (kind, number, facts, created_at) VALUES (:kind, :number, :facts, :now) RETURNING id"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vmwatch import decide
-from vmwatch.ledger.alerts import SEEN_TO, owe
+from vmwatch.ledger.alerts import IN_DIGEST, SEEN_TO, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import VOICEMAIL, alert_from_json, listed, value
 from vmwatch.models import Arrival, Duration, Hold, Instant, Kind, Queue, Voicemail
@@ -115,7 +115,7 @@ async def _owe_digest(transaction: Transaction, channel: str, still_new: StillNe
     mentioned = [{"alert": alert_id, "number": number, "id": id_} for number, id_ in still_new]
     await transaction.many(_MENTION, mentioned)
     ((delivery_id,),) = await transaction.all(_NUMBER_OF, alert=alert_id)
-    return f"in digest {delivery_id}"
+    return f"{IN_DIGEST}{delivery_id}"
 
 
 def _arrival(row: Row) -> Arrival:

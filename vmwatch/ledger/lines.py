@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vmwatch.decide import heard
 from vmwatch.ledger import following
-from vmwatch.ledger.alerts import DROPPED, SEEN_TO, owe
+from vmwatch.ledger.alerts import DROPPED, IN_DIGEST, SEEN_TO, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.history import enter, enter_block
 from vmwatch.ledger.processes import Carried, sign_along
@@ -94,7 +94,7 @@ WHERE state = 'pending' AND alert_id IN (
 _OWE_AGAIN = f"""
 UPDATE delivery SET state = 'pending', next_attempt_at = :now, waits = NULL, version = version + 1
 WHERE state = 'withdrawn' AND COALESCE(last_error, '') NOT IN ('{DROPPED}', '{SEEN_TO}')
-  AND COALESCE(last_error, '') NOT LIKE 'in digest %' AND (alert_id IN (
+  AND COALESCE(last_error, '') NOT LIKE '{IN_DIGEST}%' AND (alert_id IN (
     SELECT alert_id FROM message
     WHERE number = :number AND left_new_at IS NULL AND acked_at IS NULL AND alert_id IS NOT NULL
 ) OR alert_id IN (

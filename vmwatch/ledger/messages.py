@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vmwatch.ledger import following
+from vmwatch.ledger.alerts import IN_DIGEST
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import VOICEMAIL, listed, value
 from vmwatch.models import DeliveryState, Instant, Voicemail
@@ -22,7 +23,7 @@ ORDER BY COALESCE(m.received_at, m.first_seen_at) DESC, m.id DESC LIMIT :most
 """
 
 _TOLD = """
-SELECT alert_id, channel, state, sent_at, last_error FROM delivery WHERE alert_id IN (
+SELECT alert_id, channel, state, sent_at, last_error, waits FROM delivery WHERE alert_id IN (
     SELECT alert_id FROM message ORDER BY COALESCE(received_at, first_seen_at) DESC, id DESC LIMIT :most
 ) ORDER BY channel
 """
@@ -75,6 +76,12 @@ class Told:
     state: DeliveryState
     sent_at: Instant | None
     last_error: str | None
+    waits: str | None = None
+    """Why it is held until its next attempt."""
+
+    @property
+    def in_digest(self) -> bool:
+        return self.state is DeliveryState.WITHDRAWN and (self.last_error or "").startswith(IN_DIGEST)
 
 
 class Messages:
@@ -89,8 +96,8 @@ class Messages:
     async def told(self, most: int) -> dict[int, tuple[Told, ...]]:
         """Which channels got the alerts of the latest messages, by alert."""
         found: dict[int, list[Told]] = {}
-        for alert, channel, state, sent_at, error in await self._engine.read(_TOLD, most=most):
-            found.setdefault(alert, []).append(Told(channel, DeliveryState(state), sent_at, error))
+        for alert, channel, state, sent_at, error, waits in await self._engine.read(_TOLD, most=most):
+            found.setdefault(alert, []).append(Told(channel, DeliveryState(state), sent_at, error, waits))
         return {alert: tuple(told) for alert, told in found.items()}
 
     async def beginning_with(self, beginning: str) -> tuple[MessageView, ...]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, tzinfo
 from vmwatch import shapes, wording
 from vmwatch.ledger import ChannelView, MessageView, Owed, Told
 from vmwatch.ledger.history import EVERYONE
-from vmwatch.models import FOREVER, ChannelState, DeliveryState, Instant, LineState, Reason, Standing
+from vmwatch.models import FOREVER, ChannelState, DeliveryState, Held, Instant, LineState, Reason, Standing
 from vmwatch.texts import N_, Texts
 from vmwatch.web.needs import why
 from vmwatch.web.picture import Picture, picture
@@ -34,6 +34,13 @@ _TOLD = {
     DeliveryState.DEAD: N_("given up"),
     DeliveryState.WITHDRAWN: N_("no longer needed"),
 }
+_HELD = {
+    Held.QUIET: N_("held by quiet hours"),
+    Held.DIGEST: N_("held for a digest"),
+    Held.BUDGET: N_("held, for there were many"),
+    Held.SNOOZED: N_("snoozed"),
+}
+_IN_DIGEST = N_("told in a digest")
 _CHANNELS = {ChannelState.OK: N_("ok"), ChannelState.FAILING: N_("failing")}
 _RESUMABLE = frozenset(
     {LineState.PAUSED, LineState.LOCKED, LineState.REJECTED, LineState.NOT_ENABLED, LineState.UNKNOWN_NUMBER}
@@ -85,6 +92,8 @@ class MessageRow:
     length: str
     received: Time | None
     is_new: bool
+    is_acked: bool
+    snoozed: Time | None
     left: Time | None
     told: tuple[tuple[str, str, Time | None], ...]
     """Channel, what became of it, when."""
@@ -163,12 +172,14 @@ class Words:
             length="" if voicemail.length is None else wording.length(voicemail.length),
             received=self.time(view.voicemail.received_at or view.first_seen_at, now),
             is_new=view.left_new_at is None,
+            is_acked=view.acked_at is not None,
+            snoozed=self.time(view.snoozed_until, now),
             left=self.time(view.left_new_at, now),
             told=tuple(self._told(one, now) for one in sight.told.get(view.alert_id or 0, ())),
         )
 
     def _told(self, told: Told, now: Instant) -> tuple[str, str, Time | None]:
-        return told.channel, self.t.gettext(_TOLD[told.state]), self.time(told.sent_at, now)
+        return told.channel, self.t.gettext(_became(told)), self.time(told.sent_at, now)
 
     def channel(self, view: ChannelView, now: Instant) -> ChannelRow:
         standing = view.standing
@@ -191,6 +202,13 @@ class Words:
             error=owed.last_error or "",
             created=self.time(owed.created_at, now),
         )
+
+
+def _became(told: Told) -> str:
+    if told.in_digest:
+        return _IN_DIGEST
+    held = told.waits if told.state is DeliveryState.PENDING else None
+    return _HELD[Held(held)] if held in set(Held) else _TOLD[told.state]
 
 
 def _look(state: LineState) -> str:
