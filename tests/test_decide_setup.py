@@ -36,6 +36,15 @@ DIFFERENCES: list[tuple[Setup, tuple[str, ...]]] = [
     (setup(operator={"base_url": "https://operator.example.com"}), ("home: a/1 and b/2 differ in PIN",)),
     (setup(channels={"phone": {"url": URL + "2"}}), ("channel phone: a/1 and b/2 differ in URL",)),
     (setup(channels={"phone": {"url": URL, "events": ["line"]}}), ("channel phone: a/1 and b/2 differ in events",)),
+    (setup({"remind": ["1h"]}), ("home: a/1 and b/2 differ in remind",)),
+    (
+        setup({"escalate": [{"after": "1h", "channels": ["phone"]}]}),
+        ("home: a/1 and b/2 differ in escalate",),
+    ),
+    (
+        setup(channels={"phone": {"url": URL, "quiet": ["22:00-07:00"], "digest": "08:00", "budget": "9/1h"}}),
+        ("channel phone: a/1 and b/2 differ in quiet, digest, budget",),
+    ),
     (setup(channels={"phone": {"url": URL}, "mail": {"url": URL}}), ("channel mail: only b/2 has it",)),
 ]
 

@@ -12,10 +12,10 @@ from hashlib import blake2b
 from typing import Any
 
 from vmwatch.pins import tag
-from vmwatch.settings import Settings
+from vmwatch.settings import Channel, Settings
 
-OF_LINE = ("name", "PIN", "label", "channels", "interval", "enabled")
-OF_CHANNEL = ("URL", "events")
+OF_LINE = ("name", "PIN", "label", "channels", "interval", "enabled", "remind", "escalate")
+OF_CHANNEL = ("URL", "events", "quiet", "digest", "budget", "urgent")
 MOST = 10
 """Sentences about two configurations; of what is more than that only how much it is."""
 
@@ -56,14 +56,21 @@ def setup_of(settings: Settings, salt: bytes) -> Setup:
                 None if line.channels is None else sorted(line.channels),
                 settings.interval_of(name),
                 line.enabled,
+                [str(step) for step in line.remind],
+                [[step.after, *sorted(step.channels)] for step in line.escalate],
             ]
             for name, line in settings.lines.items()
         },
         channels={
-            name: [tag(salt, "channel", name, channel.url.get_secret_value()), sorted(channel.events)]
+            name: [tag(salt, "channel", name, channel.url.get_secret_value()), *_of_channel(channel)]
             for name, channel in settings.channels.items()
         },
     )
+
+
+def _of_channel(channel: Channel) -> list[Any]:
+    waits = (None if wait is None else str(wait) for wait in (channel.digest, channel.budget))
+    return [sorted(channel.events), sorted(map(str, channel.quiet)), *waits, sorted(channel.urgent)]
 
 
 def setup_from(text: str) -> Setup:
@@ -101,5 +108,7 @@ def _told(
     if here is None or there is None:
         yield f"{what}: only {names[here is None]} has it"
     elif here != there:
-        differ = [word for word, one, other in zip(words, here, there, strict=True) if one != other]
-        yield f"{what}: {names[0]} and {names[1]} differ in {', '.join(differ)}"
+        # Another version of vmwatch may tell less.
+        differ = [word for word, one, other in zip(words, here, there, strict=False) if one != other]
+        if differ:
+            yield f"{what}: {names[0]} and {names[1]} differ in {', '.join(differ)}"
