@@ -130,7 +130,7 @@ async def test_another_configuration_or_clock_judges_anew_what_is_not_over(ledge
     await held(ledger)
     await ledger.holding.judge_anew(MORNING)  # over: the digest is due
     assert (await due(ledger, MORNING)).fresh == ()
-    await ledger.configure(lambda stored: stored, ("phone", "mail"), NOW + HOUR)
+    await ledger.configure(lambda stored, _: stored, ("phone", "mail"), NOW + HOUR)
     assert [one.kind for one in (await due(ledger, NOW + HOUR)).fresh] == [Kind.VOICEMAIL_NEW]
 
 
