@@ -48,7 +48,7 @@ async def test_alerts_and_lists_have_the_book_s_name_and_the_ledger_the_operator
         world.operator.leave(home, caller=CALLER, name="METTE S")
         world.operator.leave(home, caller=OTHER, name="Somebody")
         await until(lambda: len(hook.record) == 2)
-        port = int(daemon.said().rpartition("answering on http://127.0.0.1:")[2].split()[0])
+        port = int(daemon.said().rpartition("answering on http://127.0.0.1:")[2].partition(":")[0])
         page = await ask(port, "/api/messages")
         listed = await world.vmwatch("messages", "--json")
         table = await world.vmwatch("messages")
