@@ -189,6 +189,33 @@ async def test_the_book_is_there_as_soon_as_it_is_used(tmp_path: Path) -> None:
     assert dict(contacts.book.names) == {}
 
 
+async def test_who_is_not_in_a_book_is_known_once_all_of_it_was_read(tmp_path: Path) -> None:
+    contacts = Contacts(Time(), look_s=0.02)
+    path, late = a_file(tmp_path), tmp_path / "late.vcf"
+    await contacts.use(sources(tmp_path, path, late))
+    async with running(contacts):
+        assert (contacts.book.knows(NUMBER), contacts.book.knows(OTHER)) == (True, None)
+        a_file(tmp_path, PIA[:-12], "late.vcf")
+        await until(lambda: contacts.book.knows(OTHER) is True or contacts.files[1].trouble.startswith("ends"))
+        assert contacts.book.knows("+4520305073") is None
+        a_file(tmp_path, PIA, "late.vcf")
+        await until(lambda: contacts.book.knows("+4520305073") is False)
+        late.unlink()
+        await until(lambda: bool(contacts.files[1].trouble))
+        assert contacts.book.knows("+4520305073") is False, "what it held before still counts"
+    await contacts.use(sources(tmp_path))
+    assert contacts.book.knows(NUMBER) is False
+
+
+async def test_who_is_not_in_a_server_s_book_is_known_once_it_answered(tmp_path: Path) -> None:
+    contacts = Contacts(Time())
+    with radicale(tmp_path) as server:
+        contacts.read(sources(tmp_path, carddav=server.settings()))
+        assert contacts.book.knows(OTHER) is None
+        await contacts.synchronise()
+    assert contacts.book.knows(OTHER) is False, "an empty book has nobody"
+
+
 async def test_changes_of_a_file_are_seen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     contacts = Contacts(Time(), look_s=0.02)
