@@ -43,7 +43,7 @@ GUARDS = {
     ),
     "nothing is fetched without a claim": Guard(
         "vmwatch/poll.py",
-        "won = await self._ledger.lines.take(choose, taken.values(), now, unsettled=unsettled, settled=settled)",
+        "won = await self._ledger.lines.take(choose, notes.values(), now, unsettled=unsettled, settled=settled)",
         "won = choose(await self._ledger.lines.standings())",
         "tests/test_pin_safety.py::test_a_crash_right_after_the_request_went_out_spends_one_of_two_tries",
     ),
