@@ -24,7 +24,10 @@ AT_ONCE = 16
 """Worlds that are tried side by side: they mostly wait."""
 
 FETCHING, SENDING = ("fetch", "fetched"), ("send", "sent")
-ONCE_A_START = ("prepare", "Ledger.become_daemon", "Ledger.configure", "Outbox.expire", "Messages.prune")
+ONCE_A_START = (
+    *("prepare", "Ledger.become_daemon", "Ledger.note_page", "Ledger.configure"),
+    *("Outbox.expire", "Messages.prune", "History.prune"),
+)
 OFTEN = ("Lines.take", "Lines.record", "Outbox.claim", "Outbox.settle")
 SENT_UNNOTED = ("sent", "begin Outbox.settle", "commit Outbox.settle")
 
