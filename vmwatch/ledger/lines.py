@@ -17,6 +17,10 @@ _BY_NUMBER = f"{_SELECT} WHERE number = :number"
 _STORED = f"{_SELECT} /*+ ORDER BY number FOR UPDATE */"
 _REJECTED = "SELECT number FROM line WHERE state = 'rejected' AND configured = 1"
 _CONFIGURED = f"{_SELECT} WHERE configured = 1 ORDER BY name"
+_UNREAD = f"""
+{_SELECT}
+WHERE state = 'ok' AND configured = 1 AND COALESCE(last_success_at, 0) NOT BETWEEN :since AND :until ORDER BY name
+"""
 
 _READY = """
 next_poll_at <= :now AND configured = 1 AND enabled = 1
@@ -123,6 +127,10 @@ class Lines:
     async def standings(self) -> tuple[Standing, ...]:
         """Every configured line, by name."""
         return tuple(value(Standing, row) for row in await self._engine.read(_CONFIGURED))
+
+    async def unread(self, since: Instant, until: Instant) -> tuple[Standing, ...]:
+        """Lines that are well but, as far as was noted, were not read in that time."""
+        return tuple(map(_standing, await self._engine.read(_UNREAD, since=since, until=until)))
 
     async def standing(self, number: str) -> Standing | None:
         return _first(await self._engine.read(_BY_NUMBER, number=number))
