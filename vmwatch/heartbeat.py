@@ -119,6 +119,7 @@ class Heartbeat:
                 await asyncio.sleep(BEAT_S)
                 self._start_again_if_late()
         finally:
+            self._scheduler.pause()  # or it would begin what its end cuts off, and log that as a failure
             self._scheduler.shutdown(wait=False)
 
     async def _on_beat(self) -> None:
