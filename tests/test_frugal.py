@@ -16,7 +16,7 @@ import pytest
 from receivers import Webhook
 from world import Bench, bench_in, number_of, settings_of
 
-from vmwatch import cli, presence, reading
+from vmwatch import cli, poll, presence, reading
 from vmwatch.ledger.lines import _DUE, _OUTLOOK
 from vmwatch.models import MINUTE, Alert, Kind
 from vmwatch.simulator import Simulator
@@ -197,8 +197,11 @@ async def test_due_lines_are_found_by_their_index(bench: Bench, look: str) -> No
     assert sum("USING INDEX line_due" in step for step in plan) == 2
 
 
-async def test_a_round_is_begun_again_only_when_half_of_the_room_is_free(operator: Simulator, tmp_path: Path) -> None:
+async def test_a_round_is_begun_again_only_when_half_of_the_room_is_free(
+    operator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A round costs as much as many polls do: a bell for every poll that ends would make one of each."""
+    monkeypatch.setattr(poll, "PAUSE_S", 60.0)  # nor one by the clock
     rung: list[int] = []
     settings = settings_of(operator, CHANNELS, 12, operator={"concurrency": 4})
     async with bench_in(tmp_path, settings, ring=lambda: rung.append(1)) as bench:
