@@ -222,3 +222,19 @@ def test_the_faster_event_loop_is_used_where_it_is_installed(
     stand_in = types.SimpleNamespace(new_event_loop=asyncio.SelectorEventLoop) if there else None
     monkeypatch.setitem(sys.modules, "uvloop", stand_in)  # type: ignore[arg-type]
     assert cli._fast_loop() is expected
+
+
+async def test_the_version_is_told_without_what_only_verbs_need() -> None:
+    """Every module takes its time to be read: of vmwatch there are these, and none of them reads the models."""
+    program = """
+import sys
+from vmwatch import cli
+try:
+    cli.main(["--version"])
+except SystemExit:
+    print(*sorted(name for name in sys.modules if name.startswith("vmwatch.") or name in ("asyncio", "dataclasses")))
+"""
+    told = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    output, _ = await asyncio.wait_for(told.communicate(), 60)
+    modules = output.decode().splitlines()[-1].split()
+    assert modules == ["vmwatch.cli", "vmwatch.cli.parser", "vmwatch.errors", "vmwatch.signals"]
