@@ -22,7 +22,7 @@ NOTES_KEPT: Duration = 300 * SECOND
 NOTES_KEPT_SHARED: Duration = 4 * SECOND
 """Less than LEASE_MARGIN: another process would take an attempt without a note, whose claim ran out, for lost."""
 NO_LIMIT = 10**9
-PAUSE_S = 0.2
+PAUSE_S = 0.1
 """From a round that began something to the next one: what falls due in between shares its commit."""
 
 
