@@ -16,7 +16,7 @@ import pytest
 from receivers import Webhook
 from world import Bench, bench_in, number_of, settings_of
 
-from vmwatch import cli, presence, reading
+from vmwatch import cli, poll, presence, reading
 from vmwatch.ledger.lines import _DUE, _OUTLOOK
 from vmwatch.models import MINUTE, Alert, Kind
 from vmwatch.simulator import Simulator
@@ -197,8 +197,11 @@ async def test_due_lines_are_found_by_their_index(bench: Bench, look: str) -> No
     assert sum("USING INDEX line_due" in step for step in plan) == 2
 
 
-async def test_a_round_is_begun_again_only_when_half_of_the_room_is_free(operator: Simulator, tmp_path: Path) -> None:
+async def test_a_round_is_begun_again_only_when_half_of_the_room_is_free(
+    operator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A round costs as much as many polls do: a bell for every poll that ends would make one of each."""
+    monkeypatch.setattr(poll, "PAUSE_S", 60.0)  # nor one by the clock
     rung: list[int] = []
     settings = settings_of(operator, CHANNELS, 12, operator={"concurrency": 4})
     async with bench_in(tmp_path, settings, ring=lambda: rung.append(1)) as bench:
@@ -219,3 +222,19 @@ def test_the_faster_event_loop_is_used_where_it_is_installed(
     stand_in = types.SimpleNamespace(new_event_loop=asyncio.SelectorEventLoop) if there else None
     monkeypatch.setitem(sys.modules, "uvloop", stand_in)  # type: ignore[arg-type]
     assert cli._fast_loop() is expected
+
+
+async def test_the_version_is_told_without_what_only_verbs_need() -> None:
+    """Every module takes its time to be read: of vmwatch there are these, and none of them reads the models."""
+    program = """
+import sys
+from vmwatch import cli
+try:
+    cli.main(["--version"])
+except SystemExit:
+    print(*sorted(name for name in sys.modules if name.startswith("vmwatch.") or name in ("asyncio", "dataclasses")))
+"""
+    told = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    output, _ = await asyncio.wait_for(told.communicate(), 60)
+    modules = output.decode().splitlines()[-1].split()
+    assert modules == ["vmwatch.cli", "vmwatch.cli.parser", "vmwatch.errors", "vmwatch.signals"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -96,6 +97,17 @@ async def test_it_beats_at_once_and_then_steadily() -> None:
     assert beats[0] - began < BEAT_S / 2
     assert len(beats) == 5
     assert len(chores) == 1
+
+
+async def test_it_ends_without_a_word_also_when_a_beat_falls_due(caplog: pytest.LogCaptureFixture) -> None:
+    heartbeat = Heartbeat(lambda: None, lambda: None)
+    task = asyncio.create_task(heartbeat.run())
+    await asyncio.sleep(0.1)
+    task.cancel()
+    for job in heartbeat._jobs:
+        job.modify(next_run_time=datetime.now(UTC))
+    await asyncio.sleep(0.1)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_it_beats_on_and_does_its_chores_when_the_clock_was_set_back() -> None:

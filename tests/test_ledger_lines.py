@@ -65,6 +65,27 @@ async def due(ledger: Ledger, *, settled: bool = False, most: int = ALL, now: in
     return [standing.name for standing in await due_lines(ledger, now, settled=settled, most=most)]
 
 
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([trusted(next_poll_at=NOW + 40_000)], NOW + 40_000),
+        ([trusted(next_poll_at=NOW - 40_000)], NOW - 40_000),
+        ([trusted(next_poll_at=NOW + 2), failing(number=OTHER, name="b", next_poll_at=NOW + 1)], NOW + 1),
+        ([trusted(next_poll_at=NOW + 1), failing(number=OTHER, name="b", next_poll_at=NOW + 2)], NOW + 1),
+        ([rejected(), trusted(number=OTHER, name="b", next_poll_at=NOW + 3)], NOW + 3),
+        ([rejected()], None),
+        ([trusted(enabled=False)], None),
+        ([trusted(paused_until=FOREVER, paused_at=NOW)], None),
+        ([trusted(paused_until=NOW, paused_at=NOW - HOUR)], NOW),
+    ],
+)
+async def test_the_outlook_tells_when_the_next_line_falls_due(
+    ledger: Ledger, lines: list[Standing], expected: int | None
+) -> None:
+    await adopted(ledger, *lines)
+    assert await ledger.lines.outlook(NOW) == (OperatorStanding(), expected)
+
+
 # ---- the configuration ----
 
 

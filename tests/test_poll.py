@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 from world import PIN, Bench, bench_in, number_of, settings_of, unlike, until
 
-from vmwatch import decide
+from vmwatch import decide, poll
 from vmwatch.adopt import adopt
 from vmwatch.models import DAY, HOUR, MINUTE, SECOND, Reason
 from vmwatch.settings import Settings
@@ -49,6 +49,59 @@ def onlooker(folder: Path) -> Iterator[sqlite3.Connection]:
 def commits_seen(connection: sqlite3.Connection) -> int:
     version: int = connection.execute("PRAGMA data_version").fetchone()[0]
     return version
+
+
+# ---- when a round comes ----
+
+
+@contextlib.asynccontextmanager
+async def rung_of(simulator: Simulator, folder: Path, lines: int = 1) -> AsyncIterator[tuple[Bench, list[float]]]:
+    """Lines that were read, and at what times the poller rang since, by the loop's clock."""
+    rung: list[float] = []
+    settings = settings_of(simulator, CHANNELS, lines, polling={"jitter": 0})
+    loop = asyncio.get_running_loop()
+    async with bench_in(folder, settings, ring=lambda: rung.append(loop.time())) as bench:
+        assert await bench.poll() == lines
+        yield bench, rung
+
+
+async def turn_to(bench: Bench, before_due: int) -> None:
+    """Have so many ms pass that the line falls due in `before_due` ms."""
+    _, due_at = await bench.ledger.lines.outlook(bench.clock.now())
+    assert due_at is not None
+    bench.clock.ahead += due_at - bench.clock.now() - before_due
+
+
+async def test_a_line_that_falls_due_before_the_next_heartbeat_rings_then(operator: Simulator, tmp_path: Path) -> None:
+    async with rung_of(operator, tmp_path) as (bench, rung):
+        await turn_to(bench, 700)
+        began = asyncio.get_running_loop().time()
+        assert await bench.poll() == 0
+        await until(lambda: len(rung) == 1)
+        assert rung[0] - began > 0.5, "not before it is due"
+        assert await bench.poll() == 1
+        await until(lambda: len(rung) == 2)
+        assert rung[1] - rung[0] > 0.9 * poll.PAUSE_S, "what falls due meanwhile is polled with it"
+
+
+async def test_nothing_rings_while_the_operator_blocks_this_machine(operator: Simulator, tmp_path: Path) -> None:
+    async with rung_of(operator, tmp_path, lines=2) as (bench, rung):
+        operator.blacklist()
+        await turn_to(bench, 0)
+        assert await bench.poll() == 1
+        await until(lambda: len(rung) == 1)
+        blocked_until = (await bench.ledger.lines.operator()).blocked_until or 0
+        bench.clock.ahead += blocked_until - bench.clock.now() - 10 * SECOND  # the other line is due by now
+        assert await bench.poll() == 0
+        await asyncio.sleep(1.5 * poll.PAUSE_S)
+        assert len(rung) == 1
+
+
+async def test_nothing_rings_after_the_end(operator: Simulator, tmp_path: Path) -> None:
+    async with rung_of(operator, tmp_path) as (bench, rung):
+        await bench.poller.stop(0.1)
+        await asyncio.sleep(1.5 * poll.PAUSE_S)
+        assert rung == []
 
 
 # ---- what an answer comes to ----

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ledgers import PostgresPlace, adopted, opened, outbox
 from receivers import Webhook
-from values import NOW, NUMBER, rejected, trusted
+from values import NOW, NUMBER, OTHER, rejected, trusted
 from world import TurnedClock, settings_of, until
 
 from vmwatch import lifesign, shapes, stale
@@ -19,7 +19,7 @@ from vmwatch.cli import tables
 from vmwatch.config import Loaded
 from vmwatch.daemon import Daemon
 from vmwatch.ledger import Ledger
-from vmwatch.models import FOREVER, HOUR, Kind, Standing
+from vmwatch.models import FOREVER, HOUR, SECOND, Kind, Standing
 from vmwatch.settings import Settings
 from vmwatch.simulator import Simulator
 from vmwatch.stale import Staleness
@@ -43,15 +43,24 @@ class Watch(Staleness):
     """Looks whenever the test says that so many seconds have passed."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.at, self.tally = 1000.0, Tally()
-        super().__init__(ledger, TurnedClock(), self.tally, lambda: self.at)
+        self.at, self.tally, self.clock = 1000.0, Tally(), TurnedClock()
+        self.clock.ahead = NOW - self.clock.now()
+        super().__init__(ledger, self.clock, self.tally, lambda: self.at)
         self.use(SETTINGS)
+
+    def let_pass(self, seconds: float) -> None:
+        self.at += seconds
+        self.clock.ahead += int(seconds * SECOND)
 
     async def go_on(self, seconds: float) -> None:
         end = self.at + seconds
         while self.at < end:
-            self.at += min(1.0, end - self.at)
+            self.let_pass(min(1.0, end - self.at))
             await self.after_round()
+
+    def read(self) -> None:
+        """A quiet poll."""
+        self.tally.quiet(NUMBER, self.clock.now())
 
 
 def a_line(**changes: Any) -> Standing:
@@ -90,7 +99,7 @@ async def test_status_shows_what_the_daemon_that_lives_found_stale(tmp_path: Pat
         seen = await shapes.seen(daemon, NOW)
         assert [line["stale"] for line in shapes.status(seen)["lines"]] == [True]
         assert [one for one in tables.remarks(seen.lines, view.stale) if "not read for three intervals" in one]
-        watch.tally.quiet(NUMBER, NOW + HOUR)
+        watch.read()
         await watch.go_on(20)
         assert (await daemon.daemon()).stale == frozenset()
         await daemon.processes.note_stale([NUMBER])
@@ -108,7 +117,7 @@ async def test_a_reading_ends_it_also_one_that_the_ledger_has_not_heard_of_yet(l
     await adopted(ledger, a_line())
     watch = Watch(ledger)
     await watch.go_on(220)
-    watch.tally.quiet(NUMBER, NOW + HOUR)
+    watch.read()
     await watch.go_on(20)
     assert (await told(ledger), watch.stale) == (STALE + RECOVERED, ())
 
@@ -116,8 +125,8 @@ async def test_a_reading_ends_it_also_one_that_the_ledger_has_not_heard_of_yet(l
 async def test_quiet_readings_keep_a_line_from_being_stale(ledger: Ledger) -> None:
     await adopted(ledger, a_line())
     watch = Watch(ledger)
-    for minute in range(1, 20):
-        watch.tally.quiet(NUMBER, NOW + minute)
+    for _ in range(20):
+        watch.read()
         await watch.go_on(60)
     assert await told(ledger) == []
 
@@ -150,9 +159,63 @@ async def test_rounds_that_did_not_complete_make_no_line_stale(ledger: Ledger) -
     await adopted(ledger, a_line())
     watch = Watch(ledger)
     await watch.go_on(60)
-    watch.at += 3600
+    watch.let_pass(3600)
     await watch.go_on(60)
     assert await told(ledger) == []
+
+
+@pytest.mark.parametrize("by", [6 * HOUR, -6 * HOUR])
+async def test_a_clock_that_is_set_makes_no_line_stale(ledger: Ledger, by: int) -> None:
+    await adopted(ledger, a_line())
+    watch = Watch(ledger)
+    watch.read()
+    await watch.go_on(60)
+    watch.clock.follow(by)
+    await watch.go_on(60)
+    watch.read()
+    await watch.go_on(120)
+    assert await told(ledger) == []
+    await watch.go_on(120)
+    assert await told(ledger) == STALE
+
+
+async def test_a_restart_begins_anew(ledger: Ledger) -> None:
+    """A daemon that was away for a day reads its lines first."""
+    await adopted(ledger, a_line(last_success_at=NOW - 24 * HOUR))
+    watch = Watch(ledger)
+    await watch.go_on(170)
+    assert await told(ledger) == []
+    await watch.go_on(30)
+    assert await told(ledger) == STALE
+
+
+async def test_a_line_that_was_paused_for_long_is_polled_first(ledger: Ledger) -> None:
+    await adopted(ledger, a_line(paused_until=NOW + HOUR, paused_at=NOW))
+    watch = Watch(ledger)
+    await watch.go_on(3650)
+    assert await told(ledger) == []
+    watch.read()
+    await watch.go_on(100)
+    assert await told(ledger) == []
+
+
+async def test_each_line_is_given_its_own_intervals(ledger: Ledger) -> None:
+    slow = {"number": OTHER, "pin": "1478", "interval": "10m"}
+    lines = {"home": {"number": NUMBER, "pin": "8352"}, "slow": slow}
+    await adopted(ledger, a_line(), a_line(number=OTHER, name="slow"))
+    watch = Watch(ledger)
+    watch.use(SETTINGS.model_copy(update={"lines": Settings.model_validate({"lines": lines}).lines}))
+    await watch.go_on(1700)
+    assert watch.stale == ("home",)
+    await watch.go_on(200)
+    assert watch.stale == ("home", "slow")
+
+
+async def test_the_ledger_is_asked_for_no_line_that_was_read(ledger: Ledger) -> None:
+    """Of fifty thousand lines none is looked at, as long as all is well."""
+    await adopted(ledger, a_line(), a_line(number=OTHER, name="slow", last_success_at=NOW - HOUR))
+    assert [line.name for line in await ledger.lines.unread(NOW - HOUR + 1, NOW)] == ["slow"]
+    assert await ledger.lines.unread(NOW - HOUR, NOW) == ()
 
 
 async def test_of_several_daemons_one_tells_of_a_stale_line(shared: PostgresPlace) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from vmwatch.models import Duration, Reason
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # `vmwatch --version` needs none of the models, and they take half of its time
+    from vmwatch.models import Duration, Reason
 
 
 class VmwatchError(Exception):

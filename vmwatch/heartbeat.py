@@ -1,4 +1,4 @@
-"""The clock and the heartbeat: APScheduler looks at the ledger twice a second, and does the chores once an hour.
+"""The clock and the heartbeat: APScheduler looks at the ledger once a second, and does the chores once an hour.
 
 The schedule itself lives in the ledger. Everything that decides gets its `Moment` from the clock here.
 """
@@ -17,8 +17,8 @@ from apscheduler.triggers.base import BaseTrigger
 
 from vmwatch.models import SECOND, Duration, Instant, Moment
 
-BEAT_S = 0.5
-"""What falls due in between begins at once: alerts that come together wait for each other, polls share a commit."""
+BEAT_S = 1.0
+"""A look at least so often; polls that fall due in between ring for themselves (`poll`)."""
 LATE_S = 2.5
 """A heartbeat that is this late was stopped by a clock set back; it is started again."""
 CHORES_EVERY_S = 3600.0
@@ -96,7 +96,7 @@ class Clock:
 
 
 class Heartbeat:
-    """Calls `beat` twice a second and `chores` once an hour, whatever is done to the computer's clock.
+    """Calls `beat` once a second and `chores` once an hour, whatever is done to the computer's clock.
 
     Both only ring for somebody else's work: APScheduler would swallow what the work raises.
     """
@@ -119,6 +119,7 @@ class Heartbeat:
                 await asyncio.sleep(BEAT_S)
                 self._start_again_if_late()
         finally:
+            self._scheduler.pause()  # or it would begin what its end cuts off, and log that as a failure
             self._scheduler.shutdown(wait=False)
 
     async def _on_beat(self) -> None:

@@ -22,6 +22,8 @@ NOTES_KEPT: Duration = 300 * SECOND
 NOTES_KEPT_SHARED: Duration = 4 * SECOND
 """Less than LEASE_MARGIN: another process would take an attempt without a note, whose claim ran out, for lost."""
 NO_LIMIT = 10**9
+PAUSE_S = 0.1
+"""From a round that began something to the next one: what falls due in between shares its commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Poller:
         self._unsettled: set[str] = set()
         self._notes: dict[str, QuietNote] = {}
         self._crowded = False
+        self._alarm: asyncio.TimerHandle | None = None
         attempts.rules_now = self._rules_now
 
     def use(self, settings: Settings, operator: Telecomx) -> None:
@@ -114,6 +117,7 @@ class Poller:
 
     async def stop(self, patience_s: float) -> None:
         """Let attempts under way come to their verdicts, then cut off what still hangs."""
+        self._sleep_on()
         if self._under_way:
             await asyncio.wait(self._under_way.values(), timeout=patience_s)
         for task in self._under_way.values():
@@ -132,6 +136,8 @@ class Poller:
         self._notes = {number: note for number, note in self._notes.items() if notes.get(number) is not note}
         for claim in won:
             self._start(claim.before, self._attempt(claim, plan))
+        if won:
+            self._wake(0)
 
     def _start(self, standing: Standing, work: Coroutine[None, None, None]) -> None:
         number = standing.number
@@ -167,14 +173,25 @@ class Poller:
 
         None where nothing is due, and while the operator blocks this machine's address.
         """
-        operator, due = await self._ledger.lines.outlook(now)
+        operator, due_at = await self._ledger.lines.outlook(now)
         self._attempts.block_is_open = operator.failures > 0
-        if not due or decide.is_blocked(operator, now):
+        if due_at is None or due_at > now or decide.is_blocked(operator, now):
             self._crowded = False
+            if due_at is not None and due_at > now:
+                self._wake(due_at - now)
             return 0, 0
         room, unsettled_room = self._shares(operator)
         self._crowded = room <= 0
         return room, unsettled_room
+
+    def _wake(self, wait: Duration) -> None:
+        """Have the next round when the next line falls due, but not at once."""
+        self._sleep_on()
+        self._alarm = asyncio.get_running_loop().call_later(max(wait / SECOND, PAUSE_S), self._ring)
+
+    def _sleep_on(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     def _shares(self, operator: OperatorStanding) -> tuple[int, int]:
         """Lines that were not read well the last time share half of the room, so that ones that hang never hold up

@@ -19,27 +19,32 @@ _BY_NUMBER = f"{_SELECT} WHERE number = :number"
 _STORED = f"{_SELECT} /*+ ORDER BY number FOR UPDATE */"
 _REJECTED = "SELECT number FROM line WHERE state = 'rejected' AND configured = 1"
 _CONFIGURED = f"{_SELECT} WHERE configured = 1 ORDER BY name"
+_UNREAD = f"""
+{_SELECT}
+WHERE state = 'ok' AND configured = 1 AND COALESCE(last_success_at, 0) NOT BETWEEN :since AND :until ORDER BY name
+"""
 
-_READY = """
-next_poll_at <= :now AND configured = 1 AND enabled = 1
+_FREE = """
+configured = 1 AND enabled = 1
   AND (paused_until IS NULL OR paused_until <= :now)
   AND (claimed_until IS NULL OR claimed_until <= :now OR claimed_by = :me)
 """
 _UNSETTLED, _SETTLED = "(state = 'ok') = (:ok = 0)", "(state = 'ok') = (:ok = 1)"
 # What this process is given no other one is, until it has claimed of it what it wants.
 _LONGEST_DUE = f"""
-SELECT * FROM ({_SELECT} WHERE {_READY} AND {{settled}} ORDER BY next_poll_at LIMIT {{most}}
+SELECT * FROM ({_SELECT} WHERE next_poll_at <= :now AND {_FREE} AND {{settled}} ORDER BY next_poll_at LIMIT {{most}}
   /*+ FOR UPDATE SKIP LOCKED */) AS due
 """
 _DUE = f"""
 {_LONGEST_DUE.format(settled=_UNSETTLED, most=":unsettled")} UNION ALL
 {_LONGEST_DUE.format(settled=_SETTLED, most=":settled")}
 """
-# In this order, for PostgreSQL would look through all lines for any that is due: it expects to find one soon.
-_FIRST_DUE = f"(SELECT number FROM line WHERE {_READY} AND {{settled}} ORDER BY next_poll_at LIMIT 1)"
+# What waits for nothing but a person has NULL, which SQLite sorts first.
+_FIRST_DUE = (
+    f"(SELECT next_poll_at FROM line WHERE next_poll_at >= 0 AND {_FREE} AND {{settled}} ORDER BY next_poll_at LIMIT 1)"
+)
 _OUTLOOK = f"""
-SELECT {listed(OPERATOR, "o.")},
-    COALESCE({_FIRST_DUE.format(settled=_UNSETTLED)}, {_FIRST_DUE.format(settled=_SETTLED)}) IS NOT NULL
+SELECT {listed(OPERATOR, "o.")}, {_FIRST_DUE.format(settled=_UNSETTLED)}, {_FIRST_DUE.format(settled=_SETTLED)}
 FROM (SELECT 1) AS one LEFT JOIN operator o ON o.id = 'telecomx'
 """
 
@@ -132,6 +137,10 @@ class Lines:
         """Every configured line, by name."""
         return tuple(value(Standing, row) for row in await self._engine.read(_CONFIGURED))
 
+    async def unread(self, since: Instant, until: Instant) -> tuple[Standing, ...]:
+        """Lines that are well but, as far as was noted, were not read in that time."""
+        return tuple(map(_standing, await self._engine.read(_UNREAD, since=since, until=until)))
+
     async def standing(self, number: str) -> Standing | None:
         return _first(await self._engine.read(_BY_NUMBER, number=number))
 
@@ -147,11 +156,13 @@ class Lines:
         rows = await self._engine.read(_KNOWN, number=number)
         return {entry.id: entry for entry in (value(Remembered, row) for row in rows)}
 
-    async def outlook(self, now: Instant) -> tuple[OperatorStanding, bool]:
-        """How the operator stands, and whether any line is due: all that a quiet heartbeat asks."""
+    async def outlook(self, now: Instant) -> tuple[OperatorStanding, Instant | None]:
+        """How the operator stands, and when the next line falls due, if any does: all that a quiet heartbeat asks."""
         (row,) = await self._engine.read(_OUTLOOK, now=now, me=self._me, ok=1)
-        known = row[OPERATOR.index("version")] is not None
-        return value(OperatorStanding, row[:-1]) if known else OperatorStanding(), bool(row[-1])
+        standing, times = row[: len(OPERATOR)], row[len(OPERATOR) :]
+        known = standing[OPERATOR.index("version")] is not None
+        operator = value(OperatorStanding, standing) if known else OperatorStanding()
+        return operator, min((at for at in times if at is not None), default=None)
 
     async def take(
         self, choose: Choose, notes: Iterable[QuietNote], now: Instant, *, unsettled: int, settled: int

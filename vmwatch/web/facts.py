@@ -21,7 +21,7 @@ from vmwatch.web.query import NotThereError, Wanted
 from vmwatch.web.sight import Concerns
 
 STILL: Duration = 30 * SECOND
-"""Rounds come twice a second, and wait five seconds at most for another process that holds the store."""
+"""Rounds come once a second or sooner, and wait five seconds at most for another process that holds the store."""
 
 HEALTH = "/healthz"
 

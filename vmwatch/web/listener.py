@@ -18,7 +18,7 @@ from typing import Any, Self
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from vmwatch.web.asked import Answer, BodyError, Request
+from vmwatch.web.asked import Answer, BodyError, Request, refused
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,16 @@ LINGER_S = 1.0
 """How long a body that nobody asked for is read and thrown away, so that its sender gets to read the refusal."""
 ENDING_S = 0.5
 LONGEST_TARGET = 2000
-"""Characters of a path with its query."""
+"""Bytes of a path with its query."""
+_LIMITS: dict[str, Any] = {
+    "logger": log,
+    "access_log": None,
+    "lingering_time": LINGER_S,
+    "max_line_size": LONGEST_TARGET,
+    "auto_decompress": False,
+}
+_BROKEN = f"this is no HTTP request that is understood here: its path with its query has at most {LONGEST_TARGET} bytes"
+_FAILED = "vmwatch failed at this: its log says why"
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 _POLICY = "Content-Security-Policy"
 _ALONE = "frame-ancestors 'none'"
@@ -81,15 +90,7 @@ class Listener:
     def __init__(self, tell: Tell, beside: Beside | None) -> None:
         self._tell = tell
         self._beside = beside
-        self._server = web.Server(
-            self._answer,
-            logger=log,
-            access_log=None,
-            handler_cancellation=True,
-            lingering_time=LINGER_S,
-            max_line_size=LONGEST_TARGET,
-            auto_decompress=False,
-        )
+        self._server = web.Server(self._answer, handler_cancellation=True)
         self._streaming: set[Any] = set()
 
     @classmethod
@@ -110,7 +111,7 @@ class Listener:
 
     def _connection(self) -> asyncio.Protocol:
         short = len(self._server.connections) - len(self._streaming)
-        return self._server() if short < MOST_CONNECTIONS else _Full()
+        return _Connection(self._server) if short < MOST_CONNECTIONS else _Full()
 
     async def _sweep(self) -> None:
         since: dict[Any, float] = {}
@@ -175,6 +176,26 @@ def _framed(headers: Mapping[str, str], origins: Sequence[str]) -> dict[str, str
     policy = headers[_POLICY].replace(_ALONE, f"frame-ancestors {' '.join(origins)}")
     rest = {name: value for name, value in headers.items() if name != "X-Frame-Options"}
     return rest | {_POLICY: policy}
+
+
+class _Connection(web.RequestHandler):
+    """One connection; what is no request is refused in the words and the form of every other refusal."""
+
+    def __init__(self, server: web.Server) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **_LIMITS)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        super().handle_error(request, status, exc, message)  # logs it, and raises if half an answer is out already
+        answer = refused(status, _BROKEN if status < 500 else _FAILED)
+        response = web.Response(status=status, body=answer.body, headers=_HEADERS, content_type=answer.content_type)
+        response.force_close()
+        return response
 
 
 class _Full(asyncio.Protocol):

@@ -127,7 +127,7 @@ def _content(schema: Schema, about: str) -> Schema:
 
 def _refusals(*statuses: int) -> Schema:
     words = {
-        400: "What stands behind the ? is not understood.",
+        400: "What stands behind the ?, or the request itself, is not understood.",
         401: "The token is missing or wrong.",
         403: "The Host header names another server.",
         404: "There is no such line.",
