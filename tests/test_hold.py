@@ -97,6 +97,22 @@ async def test_what_is_too_much_for_the_budget_comes_in_a_digest(
         assert titles(hook)[2:] == ["2 voicemails not heard yet on line0"]
 
 
+async def test_a_snooze_that_ends_in_quiet_hours_rings_nobody_who_was_not_told_yet(
+    operator: Simulator, tmp_path: Path, hook: Webhook
+) -> None:
+    async with waiting(operator, tmp_path, hook, quiet=["22:00-07:00"]) as bench:
+        id_ = operator.leave(LINE, name="Alice")
+        await turn(bench, 1)
+        now = bench.clock.now()
+        await bench.ledger.messages.snooze([(LINE, id_)], now + HOUR, now)
+        await turn(bench, 62)
+        assert titles(hook) == []
+        assert [one["waits"] for one in await bench.outbox() if one["state"] == "pending"] == ["quiet"]
+        bench.clock.ahead += _until(bench.clock.now(), 7 * HOUR)
+        await turn(bench, 1)
+        assert titles(hook) == ["1 voicemail not heard yet on line0"]
+
+
 async def test_an_urgent_kind_passes_the_quiet_hours(operator: Simulator, tmp_path: Path, hook: Webhook) -> None:
     async with waiting(operator, tmp_path, hook, quiet=["22:00-07:00"], urgent=["voicemail.new"]) as bench:
         operator.leave(LINE, name="Alice")
