@@ -312,6 +312,7 @@ async def test_a_person_sees_to_a_message_or_puts_it_off(world: World, hook: Web
     )
     absent = await world.vmwatch("snooze", "x", "1h")
     assert (absent.status, absent.err) == (2, "x: there is no such message; `vmwatch messages` shows their ids\n")
+    assert (await world.vmwatch("ack", "")).err == ": there is no such message; `vmwatch messages` shows their ids\n"
     assert (await world.vmwatch("snooze", "abd", "soon")).status == 2
     seen = await world.vmwatch("ack", "abc")
     assert (seen.status, seen.out) == (0, "abc1: acknowledged: nobody is reminded of it\n")
@@ -322,6 +323,8 @@ async def test_a_person_sees_to_a_message_or_puts_it_off(world: World, hook: Web
     shown = (await world.vmwatch("messages")).out
     assert "new, acknowledged" in shown
     assert "snoozed" in shown
+    world.sql("UPDATE message SET snoozed_until = 1 WHERE id = 'abd2'")
+    assert "snoozed" not in (await world.vmwatch("messages")).out
 
 
 async def test_messages_can_be_narrowed(world: World, hook: Webhook) -> None:

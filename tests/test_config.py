@@ -262,6 +262,15 @@ def test_a_label_may_be_what_people_write(tmp_path: Path) -> None:
         ),
         ("lines.home.channels = []\n", "1: lines.home.channels: is empty: nobody will be told"),
         ("channels.phone.events = []\n", "1: channels.phone.events: is empty: it will get test alerts only"),
+        (
+            'callers.boss.channels = []\ncallers.boss.numbers = ["+4520304050"]\n',
+            "1: callers.boss.channels: is empty: nobody will be told; mute = true says so too",
+        ),
+        (
+            'callers.strangers.numbers = ["withheld", "unknown"]\n',
+            "1: callers.strangers.numbers: every number is unknown: there are no contacts: "
+            "set contacts.vcards or contacts.carddav.url",
+        ),
     ],
 )
 def test_what_is_unwise_is_accepted_with_a_warning(tmp_path: Path, text: str, sentence: str) -> None:

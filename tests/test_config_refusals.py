@@ -194,7 +194,7 @@ REFUSED: list[tuple[str, str, list[str]]] = [
     (
         "a reminder at no time",
         in_line('remind = ["next 25:00"]'),
-        ['6: lines.home.remind: entry 1: must have times from "00:00" to "24:00"'],
+        ['6: lines.home.remind: entry 1: must have times such as "08:00", from "00:00" to "24:00"'],
     ),
     (
         "twenty-one reminders",
@@ -214,7 +214,7 @@ REFUSED: list[tuple[str, str, list[str]]] = [
     (
         "a digest at no time",
         in_channel('digest = "8:00"'),
-        ['6: channels.phone.digest: must have times from "00:00" to "24:00"'],
+        ['6: channels.phone.digest: must have times such as "08:00", from "00:00" to "24:00"'],
     ),
     (
         "a digest that is a number",
@@ -913,7 +913,7 @@ NO_CONTACTS = "there are no contacts: set contacts.vcards or contacts.carddav.ur
         ),
         (
             in_channel('quiet = ["22:00-25:00"]'),
-            '6: channels.phone.quiet: entry 1: must have times from "00:00" to "24:00"',
+            '6: channels.phone.quiet: entry 1: must have times such as "08:00", from "00:00" to "24:00"',
         ),
         (
             in_channel('quiet = ["00:00-12:00", "12:00-24:00"]'),
@@ -921,7 +921,10 @@ NO_CONTACTS = "there are no contacts: set contacts.vcards or contacts.carddav.ur
         ),
         (in_line('remind = ["soon"]'), f"6: lines.home.remind: entry 1: {DURATION}"),
         (in_line('remind = ["30s"]'), '6: lines.home.remind: entry 1: must be at least "1m"'),
-        (in_line('remind = ["next noon"]'), '6: lines.home.remind: entry 1: must have times from "00:00" to "24:00"'),
+        (
+            in_line('remind = ["next noon"]'),
+            '6: lines.home.remind: entry 1: must have times such as "08:00", from "00:00" to "24:00"',
+        ),
         (in_line('remind = ["2h", "30m"]'), f"6: lines.home.remind: {ORDER}"),
         (in_line('remind = ["2h", "2h"]'), f"6: lines.home.remind: {ORDER}"),
         (in_line('remind = ["next 08:00", "2h"]'), f"6: lines.home.remind: {ORDER}"),
@@ -960,7 +963,8 @@ def test_what_is_wrong_with_quiet_hours_reminders_and_groups(tmp_path: Path, tex
     assert objections(tmp_path, text) == [f"config.toml:{sentence}"]
 
 
-def test_only_one_group_can_have_who_is_in_the_contacts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("yes", ["true", "1", '"on"'])
+def test_only_one_group_can_have_who_is_in_the_contacts(tmp_path: Path, yes: str) -> None:
     (tmp_path / "a.vcf").write_text("BEGIN:VCARD\nEND:VCARD\n")
-    text = in_callers("in_contacts = true", "in_contacts = true") + '[contacts]\nvcards = ["a.vcf"]\n'
+    text = in_callers("in_contacts = true", f"in_contacts = {yes}") + '[contacts]\nvcards = ["a.vcf"]\n'
     assert objections(tmp_path, text) == [f"config.toml:9: callers.g2.in_contacts: {ONLY_ONE}"]

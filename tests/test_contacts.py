@@ -27,6 +27,7 @@ METTE = "BEGIN:VCARD\nVERSION:3.0\nFN:Mette\nTEL:20305071\nEND:VCARD\n"
 ANNA = METTE.replace("Mette", "Anna")
 PIA = "BEGIN:VCARD\nVERSION:3.0\nFN:Pia\nTEL:20305072\nEND:VCARD\n"
 NUMBER, OTHER = "+4520305071", "+4520305072"
+NO_BOOK = "has no vCard in it: export the address book as vCard (.vcf)"
 
 
 def a_file(folder: Path, text: str = METTE, name: str = "contacts.vcf") -> Path:
@@ -102,6 +103,30 @@ def test_the_old_book_stays_while_the_file_is_none(tmp_path: Path, content: str 
     a_file(tmp_path, PIA)
     assert [file.look(), file.look()] == [False, True]
     assert (names(file), file.trouble) == (["Pia"], "")
+
+
+def test_what_is_no_address_book_is_not_read_again_before_it_is_changed(tmp_path: Path) -> None:
+    """A large one took most of a processor."""
+    file = File(a_file(tmp_path, "no book at all"))
+    assert (file.look(), file.trouble) == (False, NO_BOOK)
+    known = file.path.stat()
+    file.path.write_text(METTE[: known.st_size])
+    os.utime(file.path, ns=(known.st_atime_ns, known.st_mtime_ns))
+    assert [file.look(), file.look(), file.trouble] == [False, False, NO_BOOK]
+    a_file(tmp_path, METTE)
+    assert [file.look(), file.look(), file.trouble] == [False, True, ""]
+
+
+@pytest.mark.parametrize(("content", "trouble"), [(METTE, ""), (METTE + PIA[:30], "ends in the middle of a card")])
+def test_a_file_that_was_away_and_is_back_as_it_was_is_in_no_more_trouble(
+    tmp_path: Path, content: str, trouble: str
+) -> None:
+    file = File(a_file(tmp_path, content))
+    file.look()
+    file.path.rename(tmp_path / "away")
+    assert (file.look(), file.trouble) == (False, "cannot be read: No such file or directory")
+    (tmp_path / "away").rename(file.path)
+    assert (file.look(), names(file), file.trouble) == (False, ["Mette"], trouble)
 
 
 def test_at_the_start_half_a_book_is_better_than_none(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import pytest
 from receivers import Webhook
 from world import PIN, Bench, bench_in, number_of
 
-from vmwatch.models import HOUR, MINUTE, Instant
+from vmwatch.ledger.holding import Holding
+from vmwatch.ledger.outbox import Outbox
+from vmwatch.models import HOUR, MINUTE, Alert, Duration, Instant, Kind, Queue
 from vmwatch.settings import Settings
 from vmwatch.simulator import Simulator
 
@@ -95,6 +97,49 @@ async def test_what_is_too_much_for_the_budget_comes_in_a_digest(
         assert titles(hook) == ["Voicemail from Alice", "Voicemail from Bob"]
         await turn(bench, 60)
         assert titles(hook)[2:] == ["2 voicemails not heard yet on line0"]
+
+
+async def test_a_snooze_that_ends_in_quiet_hours_rings_nobody_who_was_not_told_yet(
+    operator: Simulator, tmp_path: Path, hook: Webhook
+) -> None:
+    async with waiting(operator, tmp_path, hook, quiet=["22:00-07:00"]) as bench:
+        id_ = operator.leave(LINE, name="Alice")
+        await turn(bench, 1)
+        now = bench.clock.now()
+        await bench.ledger.messages.snooze([(LINE, id_)], now + HOUR, now)
+        await turn(bench, 62)
+        assert titles(hook) == []
+        assert [one["waits"] for one in await bench.outbox() if one["state"] == "pending"] == ["quiet"]
+        bench.clock.ahead += _until(bench.clock.now(), 7 * HOUR)
+        await turn(bench, 1)
+        assert titles(hook) == ["1 voicemail not heard yet on line0"]
+
+
+class Interrupted(Holding):
+    """Whenever there is nothing left to be judged, a poll owes one alert more."""
+
+    async def queue(self, channel: str, now: Instant, budget_span: Duration) -> Queue:
+        found = await super().queue(channel, now, budget_span)
+        if self.calls and not found.latest:
+            self.calls -= 1
+            await self.outbox.owe(Alert(Kind.LINE_LOCKED, (channel,), number=LINE, subject="Home"), now)
+        return found
+
+    calls = 3
+    outbox: Outbox
+
+
+async def test_what_is_owed_while_the_night_s_alerts_are_sorted_out_rings_nobody(
+    operator: Simulator, tmp_path: Path, hook: Webhook
+) -> None:
+    async with waiting(operator, tmp_path, hook, quiet=["22:00-07:00"]) as bench:
+        bench.ledger.holding = interrupted = Interrupted(bench.ledger._engine)
+        interrupted.outbox = bench.ledger.outbox
+        operator.leave(LINE, name="Alice")
+        for _ in range(3):
+            await turn(bench, 1)
+        assert titles(hook) == []
+        assert [one["waits"] for one in await bench.outbox()] == ["quiet"] * 4
 
 
 async def test_an_urgent_kind_passes_the_quiet_hours(operator: Simulator, tmp_path: Path, hook: Webhook) -> None:

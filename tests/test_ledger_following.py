@@ -132,6 +132,18 @@ async def test_that_it_was_heard_is_told_to_those_who_got_word_of_it(ledger: Led
     assert (heard.channel, heard.message, heard.state.value) == ("phone", None, "pending")
 
 
+async def test_a_mailbox_that_was_emptied_is_told_with_the_newest_few(ledger: Ledger) -> None:
+    ids = [f"m{place:02}" for place in range(30)]
+    await announced(ledger, *ids)
+    await attempted(ledger, await claimed(ledger, "phone"), ARRIVED)
+    await polled(ledger, now=NOW + 1)
+    found = await decided(ledger, mailbox(), NOW + 2)
+    assert await ledger.lines.record(replace(found, hear_of_left=("phone",)), NOW + 2)
+    heard = (await claimed(ledger, "phone", now=NOW + 2)).alert
+    assert heard.count == 30
+    assert [one.id for one in heard.voicemails] == ids[:-11:-1]
+
+
 async def test_where_nobody_got_word_of_it_nobody_is_told_that_it_was_heard(ledger: Ledger) -> None:
     await announced(ledger, "a")
     await polled(ledger, now=NOW + 1)

@@ -94,6 +94,19 @@ async def test_a_digest_goes_when_what_it_tells_of_was_heard_before_it_got_throu
     assert [state for _, state, _, _ in await on_phone(ledger)] == ["withdrawn", "withdrawn", "pending"]
 
 
+async def test_a_digest_that_was_put_off_before_it_got_through_comes_again_after_the_snooze_only(
+    ledger: Ledger,
+) -> None:
+    await polled(ledger, "a")
+    await held(ledger)
+    await released(ledger)
+    await ledger.messages.snooze([("+4571919998", "a")], MORNING + HOUR, MORNING)
+    await polled(ledger, "a", "b", now=MORNING + 1)
+    assert (await on_phone(ledger))[1][:2] == ("voicemail.digest", "withdrawn")
+    await polled(ledger, "a", now=MORNING + HOUR)
+    assert (await on_phone(ledger))[1][:2] == ("voicemail.digest", "pending")
+
+
 async def test_what_no_digest_stands_for_is_sent_by_itself_with_all_its_time(ledger: Ledger) -> None:
     await owe(ledger, alert(Kind.LINE_LOCKED))
     await held(ledger, MORNING + DAY)
@@ -156,6 +169,18 @@ async def test_a_person_has_what_is_held_sent_at_once(ledger: Ledger) -> None:
     assert (await due(ledger, NOW + 1)) == Queue((), ())
     assert (await claimed(ledger, now=NOW + 1)).alert.messages == ()
     assert (await on_phone(ledger))[0][:3] == ("voicemail.new", "pending", None)
+
+
+async def test_what_was_owed_since_it_was_judged_what_is_held_is_not_claimed(ledger: Ledger) -> None:
+    await polled(ledger, "a")
+    judged = (await due(ledger)).latest
+    await polled(ledger, "a", "b")
+    assert (await ledger.outbox.claim("phone", NOW, HOUR, judged=judged)) is not None
+    assert (await ledger.outbox.claim("phone", NOW, HOUR, judged=judged)) is None
+    (_, second) = [owed for owed in await outbox(ledger) if owed.channel == "phone"]
+    await ledger.outbox.retry([second.id], NOW)
+    assert (await ledger.outbox.claim("phone", NOW, HOUR, judged=0)) is not None, "a person wants it"
+    assert (await due(ledger)).latest == 0
 
 
 async def test_the_sends_of_the_budgets_time_are_counted(ledger: Ledger) -> None:

@@ -83,6 +83,30 @@ async def test_it_shows_lines_messages_channels_and_what_became_of_each_alert(wi
 
 
 @pytest.mark.parametrize(
+    ("statement", "shown", "not_shown"),
+    [
+        ("UPDATE message SET acked_at = 1", "new seen to", "snoozed"),
+        ("UPDATE message SET snoozed_until = 4000000000000", "new snoozed 2096", "seen to"),
+        ("UPDATE message SET snoozed_until = 1", "new", "snoozed"),
+        ("UPDATE delivery SET waits = 'quiet'", "phone: held by quiet hours", "phone: waits"),
+        (
+            "UPDATE delivery SET state = 'withdrawn', last_error = 'in digest 9'",
+            "phone: told in a digest",
+            "no longer needed",
+        ),
+    ],
+)
+async def test_what_a_person_put_off_or_a_channel_holds_is_shown_as_long_as_it_is_so(
+    window: Window, ledger: Ledger, store: Path, statement: str, shown: str, not_shown: str
+) -> None:
+    await arrived(ledger, called("Donald Duck"))
+    change(store, statement)
+    words = " ".join(Elements((await window.get()).text).text.split())
+    assert shown in words
+    assert not_shown not in words
+
+
+@pytest.mark.parametrize(
     ("caller", "dial"),
     [("+4599778822", True), ("99778822", False), ("javascript:alert(1)", False), ("+45 99 77", False), (None, False)],
 )

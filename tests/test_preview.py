@@ -74,6 +74,20 @@ async def test_a_sample_needs_no_store_and_leaves_none(world: World, hook: Webho
     assert hook.record == []
 
 
+async def test_what_comes_whatever_a_channel_s_events_are_is_not_said_not_to_come(world: World, hook: Webhook) -> None:
+    world.line("home", escalate=[{"after": "1h", "channels": ["boss"]}])
+    world.channel("phone", hook.url)
+    world.channel("boss", hook.url, events=["line"], digest="08:00")
+    for kind, wanted in {
+        Kind.VOICEMAIL_NEW: [True, False],
+        Kind.VOICEMAIL_ESCALATED: [False, True],
+        Kind.VOICEMAIL_DIGEST: [True, True],
+    }.items():
+        assert [one["wanted"] for one in (await world.vmwatch("preview", "--json", "--kind", kind)).json] == wanted
+    told = await world.vmwatch("preview", "--channel", "phone", "--kind", Kind.VOICEMAIL_ESCALATED)
+    assert told.out.splitlines()[-1] == "No line's escalate names it, so it would not be sent this one."
+
+
 async def test_a_template_that_fails_on_a_message_is_told(world: World, hook: Webhook) -> None:
     number = configured(world, hook)
     source = "{% if line == 'Hjemme' %}{{ voicemails[9] }}{% endif %}"

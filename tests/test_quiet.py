@@ -179,10 +179,10 @@ NO_DAYS = "must name days as mon, tue, wed, thu, fri, sat, sun, with commas betw
         ("", 'must be a time such as "22:00-07:00" or "sat,sun 00:00-10:00"'),
         ("at night", 'must be a time such as "22:00-07:00" or "sat,sun 00:00-10:00"'),
         ("22:00", 'must be a time such as "22:00-07:00" or "sat,sun 00:00-10:00"'),
-        ("22:00-25:00", 'must have times from "00:00" to "24:00"'),
-        ("7:00-9:00", 'must have times from "00:00" to "24:00"'),
+        ("22:00-25:00", 'must have times such as "08:00", from "00:00" to "24:00"'),
+        ("7:00-9:00", 'must have times such as "08:00", from "00:00" to "24:00"'),
         ("07:00-07:00", 'must end at another time than it begins; a whole day is "00:00-24:00"'),
-        ("24:00-07:00", 'must end at another time than it begins; a whole day is "00:00-24:00"'),
+        ("24:00-07:00", 'must begin before "24:00": at "00:00", which is on the next day'),
         (
             "sad 22:00-07:00",
             "must name days as mon, tue, wed, thu, fri, sat, sun, with commas between them, or mon-fri",

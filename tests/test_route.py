@@ -26,6 +26,7 @@ async def test_a_caller_is_routed_without_a_store(world: World, hook: Webhook) -
         "line": "home",
         "caller": "+4520304060",
         "contact": None,
+        "in_contacts": False,
         "length": 30,
         "at": "2026-01-05T22:30:00.000Z",
         "group": None,
@@ -57,6 +58,16 @@ async def test_a_stored_message_is_routed_in_sentences(world: World, hook: Webho
         "phone voicemail.new 06 Jan 00:30 a channel of the line",
         "phone voicemail.reminder 06 Jan 01:30 remind: if nobody has heard it",
     ]
+
+
+async def test_nobody_is_said_to_be_known_or_unknown_before_the_contacts_were_read(world: World, hook: Webhook) -> None:
+    configured(world, hook)
+    world.config["contacts.carddav"] = {"url": f"http://127.0.0.1:{hook.port}/never-asked/"}
+    world.config["callers.strangers"] = {"numbers": ["unknown"], "mute": True}
+    asked = ("route", "--from", "+4520304060", "--line", "home")
+    told, ran = await world.vmwatch(*asked), await world.vmwatch(*asked, "--json")
+    assert "Not all contacts could be read yet, so nobody is taken for unknown; see `vmwatch check`." in told.out
+    assert (ran.json["in_contacts"], ran.json["group"]) == (None, None)
 
 
 @pytest.mark.parametrize(

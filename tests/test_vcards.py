@@ -304,6 +304,26 @@ def test_whatever_bytes_there_are_it_is_read_or_refused(content: bytes) -> None:
     bind(cards, "DK")
 
 
+_OPEN, _CLOSED, _MANY = b"BEGIN:VCARD\nFN:Mette\n", b"TEL:20305071\nEND:VCARD\n", 4_000_000
+_ENCODED = b"NICKNAME;CHARSET=punycode;ENCODING=QUOTED-PRINTABLE:"
+
+
+@pytest.mark.parametrize(
+    "within",
+    [
+        b"\n" * _MANY,
+        b"TEL;" + b" " * _MANY + b"\n",
+        b"QUOTED-PRINTABLE" * (_MANY // 16) + b"=\n",
+        _ENCODED + b"a=\n" * (_MANY // 3) + b"\n",
+        _ENCODED + b"a" * (_MANY // 2) + b"-" + b"b" * (_MANY // 2) + b"\n",
+    ],
+    ids=["blank lines", "blanks", "half an encoding", "soft line breaks", "a slow encoding"],
+)
+def test_what_a_server_makes_up_takes_no_longer_than_its_size(within: bytes) -> None:
+    """Each of these took minutes or days, in which the interpreter did nothing else."""
+    assert dict(book_of(within + _OPEN + within + _CLOSED).names) == {"+4520305071": "Mette"}
+
+
 def test_ten_thousand_cards_are_read(record_property: pytest.RecordProperty) -> None:
     photo = "PHOTO;ENCODING=b;TYPE=JPEG:" + "\n ".join(["/9j/4AAQSkZJRgABAQAAAQABAAD" * 2] * 20)
     cards = (

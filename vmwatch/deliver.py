@@ -116,25 +116,24 @@ class Deliverer:
 
     async def _next(self, name: str) -> _Claimed | None:
         """What the channel is to be sent now, once it is said what of it has to wait."""
-        await self._sort_out(name)
-        return await self._first(name)
+        return await self._first(name, judged=await self._sort_out(name))
 
-    async def _sort_out(self, name: str, *, always: bool = False) -> bool:
+    async def _sort_out(self, name: str, *, always: bool = False) -> int | None:
         """Hold what the channel is not to be sent now, and make one digest of what was held until now.
 
         `always`: also for a channel that waits for nothing; something may be held that it waited for before.
-        Returns whether there was anything to do.
+        Returns the last delivery that may be sent now, 0 if there is none: polls go on meanwhile, and what they owe
+        is to be judged as well. None: nothing had to be judged.
         """
-        patience, done = self._patience.get(name), False
+        patience = self._patience.get(name)
         while patience is not None and (always or not patience.is_endless):
             now = self._clock.now()
             queue = await self._ledger.holding.queue(name, now, patience.budget.span if patience.budget else 0)
             held = decide.holds(patience, queue, now)
             if not held and not queue.released:
-                break
+                return queue.latest
             await self._ledger.holding.sort_out(name, held, queue.released, now)
-            done = True
-        return done
+        return None
 
     async def send_alert(self, alert_id: int, name: str) -> None:
         """Send one alert on one channel now, if it is due there."""
@@ -142,11 +141,11 @@ class Deliverer:
         if claimed is not None:
             await self._deliver(claimed, go_on=False)
 
-    async def _first(self, name: str, only_alert: int | None = None) -> _Claimed | None:
+    async def _first(self, name: str, only_alert: int | None = None, judged: int | None = None) -> _Claimed | None:
         channel = self._open(name)
         if channel is None:
             return None
-        delivery = await self._ledger.outbox.claim(name, self._clock.now(), self._lease, only_alert)
+        delivery = await self._ledger.outbox.claim(name, self._clock.now(), self._lease, only_alert, judged)
         return self._claimed(delivery, channel, await self._ledger.outbox.channel(name)) if delivery else None
 
     def _open(self, name: str) -> Channel | None:

@@ -42,7 +42,9 @@ def window(text: str) -> Window:
     if found is None:
         raise ValueError(_WRONG)
     begin, end = clock(found["begin"]), clock(found["end"])
-    if begin in (end, DAY_OF_MINUTES):
+    if begin == DAY_OF_MINUTES:
+        raise ValueError('must begin before "24:00": at "00:00", which is on the next day')
+    if begin == end:
         raise ValueError('must end at another time than it begins; a whole day is "00:00-24:00"')
     return Window(_days(found["days"]), begin, end)
 
@@ -51,7 +53,7 @@ def clock(text: str) -> Minute:
     """`08:00` as 480. Raises ValueError with a sentence."""
     found = _CLOCK.fullmatch(text)
     if found is None:
-        raise ValueError('must have times from "00:00" to "24:00"')
+        raise ValueError('must have times such as "08:00", from "00:00" to "24:00"')
     return int(found[1]) * 60 + int(found[2]) if found[1] else DAY_OF_MINUTES
 
 

@@ -459,6 +459,11 @@ class Queue:
     sent_at: tuple[Instant, ...] = ()
     """When the channel was sent something lately, the earliest first."""
 
+    @property
+    def latest(self) -> int:
+        """The delivery in it that was owed last; 0 if it is empty."""
+        return max((arrival.id for arrival in (*self.fresh, *self.released)), default=0)
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:

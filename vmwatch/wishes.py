@@ -32,7 +32,7 @@ async def find_line(ledger: Ledger, wanted: str) -> Standing:
 
 async def find_message(ledger: Ledger, wanted: str) -> MessageView:
     """The message whose id this is, or begins with. Raises UsageError."""
-    views = await ledger.messages.beginning_with(wanted)
+    views = await ledger.messages.beginning_with(wanted) if wanted else ()  # what a script left empty means nothing
     exactly = [view for view in views if view.voicemail.id == wanted]
     if len(views) == 1 or len(exactly) == 1:
         return (exactly or list(views))[0]

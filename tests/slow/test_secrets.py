@@ -366,14 +366,17 @@ from types import SimpleNamespace
 from vmwatch import telecomx
 from yarl import URL
 async def failing(self, method, url, **more):
-    telecomx._UNDER_WAY.get().sent = True
-    kind, asked = int(str(url).partition("?")[0].split("/")[-2][-1]), SimpleNamespace(real_url=url, url=url, headers={})
+    attempt = telecomx._UNDER_WAY.get(None)
+    if attempt is not None:
+        attempt.sent = True
+    line, asked = str(url).partition("?")[0].split("/")[-2][-1], SimpleNamespace(real_url=url, url=url, headers={})
+    url = f"{url} {self.headers}"  # the address book's has its password there
     raise [
         lambda: aiohttp.ClientResponseError(asked, (), status=0, message=str(url)), lambda: aiohttp.InvalidURL(url),
         lambda: aiohttp.TooManyRedirects(asked, ()), lambda: ValueError(str(url)), lambda: OSError(5, str(url)),
         lambda: TimeoutError(str(url)), lambda: aiohttp.ServerDisconnectedError(str(url)),
         lambda: aiohttp.ClientPayloadError(str(url)), lambda: UnicodeError(str(url)),
-        lambda: aiohttp.ContentTypeError(asked, (), message=str(url))][kind]()
+        lambda: aiohttp.ContentTypeError(asked, (), message=str(url))][int(line) if line.isdigit() else 0]()
 aiohttp.ClientSession._request = failing
 """
 BUG = """

@@ -33,11 +33,12 @@ async def messages(options: Options) -> int:
     async with desk.store(options.config) as ledger:
         number = (await wishes.find_line(ledger, options.line)).number if options.line else None
         views = await ledger.messages.listing(number, new_only=options.new, most=options.limit)
+        now = await desk.now(ledger)
         book = (await addressed.looked_up(ledger, options.config)).book
     if options.json:
         desk.print_json([shapes.message(view, book) for view in views])
     elif views:
-        desk.out().print(tables.messages(views, get_localzone(), book))
+        desk.out().print(tables.messages(views, get_localzone(), book, now))
     else:
         desk.out().print("No voicemails seen.")
     return 0

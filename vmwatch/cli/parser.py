@@ -98,7 +98,7 @@ def _looking(verbs: _Verbs) -> None:
     preview = verbs.add("preview", "what would be sent, from a stored or a sample message; sends nothing", json=True)
     preview.add_argument("--channel", metavar="CHANNEL", help="to this channel (default: each)")
     preview.add_argument("--kind", metavar="KIND", help="an alert of this kind (default: voicemail.new)")
-    preview.add_argument("message", nargs="?", metavar="MESSAGE", help="a message's id (`vmwatch messages --json`)")
+    preview.add_argument("message", nargs="?", metavar="MESSAGE", help=_MESSAGE)
     route = verbs.add("route", "who would be told of a message, when, and why; sends nothing", json=True)
     route.add_argument("message", nargs="?", metavar="MESSAGE", help=_MESSAGE)
     route.add_argument("--from", dest="caller", metavar="NUMBER", help="a caller instead, or: withheld")

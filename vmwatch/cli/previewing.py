@@ -17,12 +17,16 @@ from vmwatch.heartbeat import Clock
 from vmwatch.models import Alert, Kind, Recipient
 from vmwatch.voice import Said, Voice
 
+_NOT_ASKED = "It does not ask for such alerts (events)"
+
 
 @dataclass(frozen=True, slots=True)
 class Preview:
     """What one channel would get."""
 
     recipient: Recipient
+    escalated: bool
+    """Whether some line escalates to it."""
     voice: Voice
     kind: Kind
     said: Said
@@ -30,7 +34,10 @@ class Preview:
 
     @property
     def wanted(self) -> bool:
-        return self.recipient.wants(self.kind)
+        """Escalations are for whom they name; a digest, for whoever was owed what it stands for."""
+        if self.kind is Kind.VOICEMAIL_ESCALATED:
+            return self.escalated
+        return self.kind is Kind.VOICEMAIL_DIGEST or self.recipient.wants(self.kind)
 
     def shape(self) -> dict[str, Any]:
         return {
@@ -93,7 +100,9 @@ def _preview(loaded: config.Loaded, name: str, alert: Alert) -> Preview:
     voice = languages.voices(settings, get_localzone())[name]
     said = voice.says(alert)
     recipient = next(one for one in settings.recipients() if one.name == name)
-    return Preview(recipient, voice, alert.kind, said, shown(settings.channels[name].url.get_secret_value(), said.text))
+    escalated = any(name in step.channels for line in settings.lines.values() for step in line.escalate)
+    as_shown = shown(settings.channels[name].url.get_secret_value(), said.text)
+    return Preview(recipient, escalated, voice, alert.kind, said, as_shown)
 
 
 def _show(found: Preview) -> None:
@@ -105,4 +114,5 @@ def _show(found: Preview) -> None:
     if found.said.failed:
         out.print(f"The template failed, so these are the built-in words: it {found.said.failed}.", markup=False)
     if not found.wanted:
-        out.print("It does not ask for such alerts (events), so it would not be sent this one.", markup=False)
+        why = "No line's escalate names it" if found.kind is Kind.VOICEMAIL_ESCALATED else _NOT_ASKED
+        out.print(f"{why}, so it would not be sent this one.", markup=False)

@@ -126,6 +126,8 @@ def _show(found: Route, call: _Call, settings: Settings, book: Book, zone: tzinf
     who = f"{wording.number(caller)}{f' ({wording.one_line(name)})' if name else ''}" if caller else "a withheld number"
     when = tables.clock(call.at, zone)
     out.print(f"{who} on {settings.label_of(call.line)}, {when}: {_group(found)}", markup=False)
+    if caller and book.knows(caller) is None:
+        out.print("Not all contacts could be read yet, so nobody is taken for unknown; see `vmwatch check`.")
     out.print(tables.route(_row(telling, zone) for telling in found.tellings))
 
 
@@ -153,6 +155,7 @@ def _shape(found: Route, call: _Call, book: Book) -> shapes.Shape:
         "line": call.line,
         "caller": voicemail.caller,
         "contact": book.name_of(voicemail.caller),
+        "in_contacts": book.knows(voicemail.caller),
         "length": voicemail.length,
         "at": shapes.iso(call.at),
         "group": treated.group,

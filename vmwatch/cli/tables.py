@@ -153,7 +153,7 @@ def channels(views: Iterable[ChannelView], now: Instant) -> Table:
     return table
 
 
-def messages(views: Iterable[MessageView], zone: tzinfo, book: Book) -> Table:
+def messages(views: Iterable[MessageView], zone: tzinfo, book: Book, now: Instant) -> Table:
     table = _table("received", "line", "caller", "name", "length", "state", "id")
     views = tuple(views)
     ids = _beginnings({view.voicemail.id for view in views})
@@ -165,7 +165,7 @@ def messages(views: Iterable[MessageView], zone: tzinfo, book: Book) -> Table:
             escape(wording.number(voicemail.caller)) if voicemail.caller else "withheld",
             escape(book.name_of(voicemail.caller) or voicemail.caller_name or "—"),
             "—" if voicemail.length is None else wording.length(voicemail.length),
-            _standing(view, zone),
+            _standing(view, zone, now),
             escape(wording.one_line(ids[view.voicemail.id])),
         )
     return table
@@ -179,12 +179,12 @@ def _beginnings(ids: Iterable[str]) -> dict[str, str]:
     return {id_: id_[:size] for id_ in ids}
 
 
-def _standing(view: MessageView, zone: tzinfo) -> str:
+def _standing(view: MessageView, zone: tzinfo, now: Instant) -> str:
     if view.left_new_at is not None:
         return f"left {clock(view.left_new_at, zone)}"
     if view.acked_at is not None:
         return "new, acknowledged"
-    if view.snoozed_until is not None:
+    if (view.snoozed_until or 0) > now:
         return f"snoozed {clock(view.snoozed_until, zone)}"
     return "[green]new[/]"
 

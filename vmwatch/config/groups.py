@@ -7,6 +7,11 @@ from typing import Any
 
 from vmwatch.config.gather import Gathered
 from vmwatch.config.objections import Key, Objection, dotted
+from vmwatch.settings import UNKNOWN, Settings
+
+_NO_CONTACTS = "there are no contacts: set contacts.vcards or contacts.carddav.url"
+_TRUE = frozenset({"true", "t", "yes", "y", "on", "1", "1.0"})
+"""What pydantic takes for true: the environment has nothing but words."""
 
 
 def between_groups(gathered: Gathered) -> Iterator[Objection]:
@@ -27,14 +32,24 @@ def _shared_callers(gathered: Gathered, groups: dict[str, dict[str, Any]]) -> It
 
 
 def _several_for_contacts(gathered: Gathered, groups: dict[str, dict[str, Any]]) -> Iterator[Objection]:
-    names = [name for name, group in groups.items() if group.get("in_contacts") in (True, "true")]
+    names = [name for name, group in groups.items() if str(group.get("in_contacts")).lower() in _TRUE]
     for name in names[1:]:
         words = f"{dotted(('callers', names[0]))} has it too: who is in the contacts can belong to one group only"
         yield gathered.objection(("callers", name, "in_contacts"), words)
     contacts = gathered.tree.get("contacts", {})
     if names and not contacts.get("vcards") and not contacts.get("carddav", {}).get("url"):
-        words = "there are no contacts: set contacts.vcards or contacts.carddav.url"
-        yield gathered.objection(("callers", names[0], "in_contacts"), words)
+        yield gathered.objection(("callers", names[0], "in_contacts"), _NO_CONTACTS)
+
+
+def unwise_groups(gathered: Gathered, settings: Settings) -> Iterator[str]:
+    """Sentences about groups that are accepted, but probably not meant so."""
+    for name, group in settings.callers.items():
+        if group.channels == ():
+            words = "is empty: nobody will be told; mute = true says so too"
+            yield gathered.objection(("callers", name, "channels"), words).sentence
+        if UNKNOWN in group.numbers and not settings.contacts.are_there:
+            words = f"every number is unknown: {_NO_CONTACTS}"
+            yield gathered.objection(("callers", name, "numbers"), words).sentence
 
 
 def named_channels(gathered: Gathered) -> Iterator[tuple[Key, str]]:

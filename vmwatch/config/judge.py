@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from vmwatch import languages, vcards, voice
 from vmwatch.config import files, shape
 from vmwatch.config.gather import Gathered, shown
-from vmwatch.config.groups import between_groups, named_channels
+from vmwatch.config.groups import between_groups, named_channels, unwise_groups
 from vmwatch.config.objections import Key, Objection, did_you_mean, dotted
 from vmwatch.errors import ConfigError
 from vmwatch.models import SECOND, Duration, Kind
@@ -201,6 +201,7 @@ def unwise(gathered: Gathered, settings: Settings) -> Iterator[str]:
     for name, line in settings.lines.items():
         if line.channels == ():
             yield gathered.objection(("lines", name, "channels"), "is empty: nobody will be told").sentence
+    yield from unwise_groups(gathered, settings)
     for name, channel in settings.channels.items():
         if not channel.events:
             yield gathered.objection(("channels", name, "events"), "is empty: it will get test alerts only").sentence

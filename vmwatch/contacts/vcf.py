@@ -8,7 +8,7 @@ from stat import S_ISREG
 from typing import TypeAlias
 
 from vmwatch import vcards
-from vmwatch.vcards import Card, VcardError
+from vmwatch.vcards import Card, Cards, VcardError
 
 _Stamp: TypeAlias = tuple[int, int, int]
 """What changes with a file: when it was written, its size, and which file it is."""
@@ -25,6 +25,9 @@ class File:
     was_whole: bool = False
     """Whether it was one since it was first looked at."""
     _read: _Stamp | None = None
+    """Of what was read last, whether it was an address book or not."""
+    _found: str = ""
+    """What was wrong with that."""
     _seen: _Stamp | None = None
 
     def look(self) -> bool:
@@ -43,16 +46,25 @@ class File:
     def _look(self, stamp: _Stamp) -> bool:
         settled = self._seen in (None, stamp)
         self._seen = stamp
-        if stamp == self._read or not settled:
-            return False
-        return self._take(stamp)
+        if stamp != self._read and settled:
+            return self._take(stamp)
+        if stamp == self._read:
+            self.trouble = self._found  # whatever kept it from being looked at is over
+        return False
 
     def _take(self, stamp: _Stamp) -> bool:
-        found = vcards.read(_content(self.path))
-        first, self._read = self._read is None, stamp
-        if not found.whole and not first:
+        content = _content(self.path)
+        self._read = stamp
+        try:
+            return self._keep(_cards(content))
+        except VcardError as error:  # not read again before it is changed: it may be large
+            self._found = self.trouble = str(error)
+            return False
+
+    def _keep(self, found: Cards) -> bool:
+        if not found.whole and self.cards:
             raise VcardError("ends in the middle of a card: what it held before still counts")
-        self.trouble = "" if found.whole else "ends in the middle of a card"
+        self._found = self.trouble = "" if found.whole else "ends in the middle of a card"
         changed = found.cards != self.cards or found.whole != self.was_whole
         self.cards, self.was_whole = found.cards, found.whole
         return changed
@@ -67,7 +79,10 @@ def _stamp(path: Path) -> _Stamp:
 
 def _content(path: Path) -> bytes:
     with path.open("rb") as file:
-        content = file.read(vcards.LARGEST + 1)
+        return file.read(vcards.LARGEST + 1)
+
+
+def _cards(content: bytes) -> Cards:
     if len(content) > vcards.LARGEST:
         raise VcardError(f"is larger than {vcards.LARGEST >> 20} MiB")
-    return content
+    return vcards.read(content)

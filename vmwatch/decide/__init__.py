@@ -5,7 +5,7 @@ line do around them is in those files, none of which decides.
 """
 
 from vmwatch.decide.delivery import after_delivery
-from vmwatch.decide.follow_ups import Steps, followed_up, heard, steps_of
+from vmwatch.decide.follow_ups import Steps, followed_up, heard, heard_of, steps_of
 from vmwatch.decide.hold import DIGESTED, Patience, digest, hold, holds, patience_of
 from vmwatch.decide.line import (
     asked,
@@ -42,6 +42,7 @@ __all__ = [
     "digest",
     "followed_up",
     "heard",
+    "heard_of",
     "hold",
     "holds",
     "is_blocked",

@@ -21,6 +21,7 @@ from vmwatch.models import (
     Kind,
     Recipient,
     Unheard,
+    Voicemail,
 )
 from vmwatch.settings import Escalation, Reminder, Settings
 
@@ -79,6 +80,14 @@ def heard(decision: Decision) -> Alert:
     """To be told to those of its channels that got word of the messages."""
     line = decision.after
     return Alert(Kind.VOICEMAIL_HEARD, decision.hear_of_left, subject=line.label, number=line.number)
+
+
+def heard_of(alert: Alert, voicemails: Sequence[Voicemail], channels: tuple[str, ...]) -> Alert:
+    """What these channels are told of messages that were heard: how many they are, and the newest few."""
+    newest = sorted(voicemails, key=lambda one: (one.received_at or 0, one.id), reverse=True)
+    told = tuple(one.id for one in voicemails)
+    shown = tuple(newest[:SHOWN_IN_SUMMARY])
+    return replace(alert, channels=channels, messages=told, voicemails=shown, count=len(voicemails))
 
 
 def _is_unsure(unheard: Unheard, now: Instant) -> bool:

@@ -7,9 +7,9 @@ that writes the alerts: so a step is done once, by one process, or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import TypeAlias
 
+from vmwatch.decide import heard_of
 from vmwatch.ledger.alerts import DROPPED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import VOICEMAIL, alert_from_json, cells, columns, listed, value
@@ -203,6 +203,4 @@ async def tell_heard(transaction: Transaction, alert: Alert, ids: Sequence[str],
         got |= {channel for (channel,) in await transaction.all(_WHO_GOT_IT, number=alert.number, id=id_)}
     channels = tuple(name for name in alert.channels if name in got)
     if channels:
-        told = tuple(voicemail.id for voicemail in voicemails)
-        facts = replace(alert, channels=channels, messages=told, voicemails=tuple(voicemails), count=len(voicemails))
-        await owe(transaction, facts, now)
+        await owe(transaction, heard_of(alert, voicemails, channels), now)

@@ -106,6 +106,7 @@ WHERE state = 'withdrawn' AND COALESCE(last_error, '') NOT IN ('{DROPPED}', '{SE
     SELECT o.alert_id FROM mention o JOIN message m ON m.number = o.number AND m.id = o.message
     JOIN alert a ON a.id = o.alert_id
     WHERE a.kind = 'voicemail.digest' AND m.number = :number AND m.left_new_at IS NULL AND m.acked_at IS NULL
+      AND (m.snoozed_until IS NULL OR m.snoozed_until <= :now)
 ))
 """
 

@@ -25,7 +25,7 @@ from vmwatch.models import (
 ASKED = "asked"
 """In place of a reason to wait: a person wants it sent whatever would hold it."""
 _FREE = f"(waits IS NULL OR waits IN ('snoozed', '{ASKED}'))"
-"""Not held by what its channel asks for; the end of a snooze needs nobody who decides."""
+"""Not held by what its channel asks for: `holding` has said of what is snoozed, too, whether it is."""
 _UNCLAIMED = "(claimed_until IS NULL OR claimed_until <= :now)"
 
 # A channel has one delivery under way, whichever daemon sends it: so alerts keep their order, and none is flooded.
@@ -52,6 +52,7 @@ WHERE id = (
     SELECT id FROM delivery
     WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now AND {_UNCLAIMED} AND {_FREE}
       AND (CAST(:only AS BIGINT) IS NULL OR alert_id = :only)
+      AND (CAST(:judged AS BIGINT) IS NULL OR id <= :judged OR waits = 'asked')
       /*+ AND (:only IS NOT NULL OR channel NOT IN ({_ELSEWHERE})) */
     ORDER BY next_attempt_at, id LIMIT 1 /*+ FOR UPDATE SKIP LOCKED */
 )
@@ -196,15 +197,16 @@ class Outbox:
         return frozenset(row[0] for row in await self._engine.read(_CHANNELS_DUE, now=now, me=self._me))
 
     async def claim(
-        self, channel: str, now: Instant, lease: Duration, only_alert: int | None = None
+        self, channel: str, now: Instant, lease: Duration, only_alert: int | None = None, judged: int | None = None
     ) -> Delivery | None:
         """The channel's longest due delivery, its attempt written down; None if there is none.
 
-        None too while another process sends something on the channel, unless it is for `only_alert`.
+        None too while another process sends something on the channel, unless it is for `only_alert`. What was owed
+        after the delivery `judged` is passed over: nobody has said yet whether it is held.
         """
 
         async def work(transaction: Transaction) -> Delivery | None:
-            return await self._claim(transaction, channel, now, lease, only_alert)
+            return await self._claim(transaction, channel, now, lease, only_alert, judged)
 
         return await self._engine.write(work)
 
@@ -231,11 +233,17 @@ class Outbox:
             return None
 
     async def _claim(
-        self, transaction: Transaction, channel: str, now: Instant, lease: Duration, only_alert: int | None = None
+        self,
+        transaction: Transaction,
+        channel: str,
+        now: Instant,
+        lease: Duration,
+        only_alert: int | None = None,
+        judged: int | None = None,
     ) -> Delivery | None:
         await transaction.all(_IN_TURN, channel=channel)
         rows = await transaction.all(
-            _CLAIM, channel=channel, now=now, lease_end=now + lease, me=self._me, only=only_alert
+            _CLAIM, channel=channel, now=now, lease_end=now + lease, me=self._me, only=only_alert, judged=judged
         )
         return _delivery(rows[0]) if rows else None
 

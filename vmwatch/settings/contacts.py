@@ -51,6 +51,10 @@ class Contacts(Table):
     """The country of numbers without one. None: that of most lines."""
     carddav: CardDav = CardDav()
 
+    @property
+    def are_there(self) -> bool:
+        return bool(self.vcards or self.carddav.url)
+
 
 @dataclass(frozen=True, slots=True)
 class ContactSources:
