@@ -97,7 +97,12 @@ WHERE state = 'pending' AND claimed_until IS NULL
                   AND m.id <> :id)
 """
 
-_HEARD = f"SELECT {listed(VOICEMAIL)} FROM message WHERE number = :number AND id = :id AND alert_id IS NOT NULL"
+# One that was muted was told, if at all, because a person wanted it sent.
+_HEARD = f"""
+SELECT {listed(VOICEMAIL)} FROM message WHERE number = :number AND id = :id AND (alert_id IS NOT NULL OR EXISTS (
+    SELECT 1 FROM mention o JOIN delivery d ON d.alert_id = o.alert_id
+    WHERE o.number = :number AND o.message = :id AND d.state = 'sent'))
+"""
 _WHO_GOT_IT = """
 SELECT DISTINCT channel FROM delivery WHERE state = 'sent' AND (
     alert_id IN (SELECT alert_id FROM message WHERE number = :number AND id = :id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from vmwatch.ledger.alerts import DROPPED, owe
+from vmwatch.ledger.alerts import DROPPED, SILENCED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.holding import judge_anew
 from vmwatch.ledger.lines import Superseded
@@ -103,11 +103,12 @@ WHERE state = 'pending' AND channel = :channel AND next_attempt_at < :until AND 
   AND waits IS NULL
 """
 
-_LISTING = """
+_LISTING = f"""
 SELECT d.id, d.alert_id, a.kind, l.name,
        COALESCE(m.id, (SELECT MIN(o.message) FROM mention o WHERE o.alert_id = a.id HAVING COUNT(*) = 1)),
        d.channel, d.state, d.attempts, d.next_attempt_at, d.sent_at,
-       d.last_error, a.created_at, CASE WHEN d.state = 'pending' AND d.waits <> 'asked' THEN d.waits END
+       d.last_error, a.created_at,
+       CASE WHEN d.state = 'pending' AND d.waits <> 'asked' OR d.waits IN {SILENCED} THEN d.waits END
 FROM delivery d JOIN alert a ON a.id = d.alert_id LEFT JOIN line l ON l.number = a.number
 LEFT JOIN message m ON m.alert_id = a.id AND a.kind = 'voicemail.new'
 """
@@ -116,7 +117,7 @@ _OF_ALERT = f"{_LISTING} WHERE d.alert_id = :alert ORDER BY d.id"
 
 _RETRY = f"""
 UPDATE delivery SET state = 'pending', next_attempt_at = :now, waits = '{ASKED}', version = version + 1
-WHERE id = :id AND (state = 'dead' OR (state = 'pending' AND {_UNCLAIMED}))
+WHERE id = :id AND (state = 'dead' OR waits IN {SILENCED} OR (state = 'pending' AND {_UNCLAIMED}))
 """
 _DROP = f"""
 UPDATE delivery SET state = 'withdrawn', next_attempt_at = NULL, last_error = '{DROPPED}', version = version + 1
@@ -166,7 +167,7 @@ class Owed:
     last_error: str | None
     created_at: Instant
     waits: str | None = None
-    """Why it is held until its next attempt."""
+    """Why it is held until its next attempt, or why there is none: muted, too_short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +273,10 @@ class Outbox:
         return tuple(row[0] for row in await self._engine.read(_DEAD))
 
     async def retry(self, ids: Sequence[int], now: Instant) -> tuple[int, ...]:
-        """Make deliveries due now; returns the ids of those that could be (pending or dead, not under way)."""
+        """Make deliveries due now; returns the ids of those that could be.
+
+        That are pending and dead ones, not under way, and what was kept from being sent because of who called.
+        """
         return await self._each(_RETRY, ids, now)
 
     async def drop(self, ids: Sequence[int], now: Instant) -> tuple[int, ...]:
