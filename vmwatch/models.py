@@ -379,7 +379,7 @@ class Unheard:
     read_at: Instant | None
     """When its line was last read, as far as that is noted."""
     told: tuple[str, ...] = ()
-    """The channels that need not wait for its announcement any more."""
+    """The channels that need not wait for its announcement any more, nor for anything else that tells of it."""
     urgent: bool = False
 
 

@@ -43,11 +43,15 @@ DELETE FROM follow_up WHERE number = :number AND at <= :now AND message NOT IN (
 """
 _KEEP = f"INSERT INTO follow_up ({listed(_FOLLOW_UP)}) VALUES ({listed(_FOLLOW_UP, ':')})"
 _FACTS = "SELECT facts FROM alert WHERE id = :alert"
-# A delivery that a person dropped, or that still waits, tells nobody of the message.
+# A delivery that a person dropped, or that still waits, tells nobody of the message. Where a reminder or a digest
+# waits, or came since the step fell due, another reminder would tell the same twice.
 _TOLD = f"""
-SELECT channel FROM delivery WHERE alert_id = :alert AND (
-    state IN ('sent', 'dead') OR (state = 'withdrawn' AND COALESCE(last_error, '') <> '{DROPPED}'))
-ORDER BY id
+SELECT d.channel FROM delivery d WHERE d.alert_id = :alert AND (
+    d.state IN ('sent', 'dead') OR (d.state = 'withdrawn' AND COALESCE(d.last_error, '') <> '{DROPPED}'))
+  AND NOT EXISTS (SELECT 1 FROM mention o JOIN delivery again ON again.alert_id = o.alert_id
+    WHERE o.number = :number AND o.message = :id AND again.channel = d.channel
+      AND (again.state = 'pending' OR again.sent_at >= :at))
+ORDER BY d.id
 """
 
 _BEGIN = """
@@ -160,13 +164,15 @@ async def _taken(transaction: Transaction, number: str, row: Row) -> bool:
 
 async def _unheard(transaction: Transaction, row: Row) -> Unheard:
     *rest, missed, read_at, alert_id = row
+    follow_up = value(FollowUp, tuple(rest[: len(_FOLLOW_UP)]))
     facts = await transaction.all(_FACTS, alert=alert_id)
+    told = await transaction.all(_TOLD, alert=alert_id, number=follow_up.number, id=follow_up.message, at=follow_up.at)
     return Unheard(
-        follow_up=value(FollowUp, tuple(rest[: len(_FOLLOW_UP)])),
+        follow_up=follow_up,
         voicemail=value(Voicemail, tuple(rest[len(_FOLLOW_UP) :])),
         is_missed=missed > 0,
         read_at=read_at,
-        told=tuple(channel for (channel,) in await transaction.all(_TOLD, alert=alert_id)),
+        told=tuple(channel for (channel,) in told),
         urgent=bool(facts) and alert_from_json(facts[0][0]).urgent,
     )
 

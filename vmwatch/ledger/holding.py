@@ -11,7 +11,7 @@ from vmwatch import decide
 from vmwatch.ledger.alerts import IN_DIGEST, SEEN_TO, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import VOICEMAIL, alert_from_json, listed, value
-from vmwatch.models import Arrival, Duration, Hold, Instant, Kind, Queue, Voicemail
+from vmwatch.models import Arrival, Duration, Held, Hold, Instant, Kind, Queue, Voicemail
 
 MOST = 500
 """Deliveries of a channel that are sorted out at once."""
@@ -20,7 +20,7 @@ _DUE = """
 SELECT d.id, d.version, d.alert_id, a.kind, a.facts, d.waits FROM delivery d JOIN alert a ON a.id = d.alert_id
 WHERE d.state = 'pending' AND d.channel = :channel AND d.next_attempt_at <= :now
   AND (d.claimed_until IS NULL OR d.claimed_until <= :now)
-  AND (d.waits IS NULL OR d.waits IN ('quiet', 'digest', 'budget'))
+  AND (d.waits IS NULL OR d.waits <> 'asked')
 ORDER BY d.next_attempt_at, d.id LIMIT :most
 """
 _SENT_AT = """
@@ -63,8 +63,8 @@ class Holding:
         rows = await self._engine.read(_DUE, channel=channel, now=now, most=MOST)
         sent_at = await self._engine.read(_SENT_AT, channel=channel, since=now - budget_span) if budget_span else []
         return Queue(
-            fresh=tuple(_arrival(row) for row in rows if row[-1] is None),
-            released=tuple(_arrival(row) for row in rows if row[-1] is not None),
+            fresh=tuple(_arrival(row) for row in rows if row[-1] in (None, Held.SNOOZED)),
+            released=tuple(_arrival(row) for row in rows if row[-1] not in (None, Held.SNOOZED)),
             sent_at=tuple(instant for (instant,) in sent_at),
         )
 

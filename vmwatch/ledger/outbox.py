@@ -25,7 +25,7 @@ from vmwatch.models import (
 ASKED = "asked"
 """In place of a reason to wait: a person wants it sent whatever would hold it."""
 _FREE = f"(waits IS NULL OR waits IN ('snoozed', '{ASKED}'))"
-"""Not held by what its channel asks for; the end of a snooze needs nobody who decides."""
+"""Not held by what its channel asks for; where that holds anything, the end of a snooze was judged by it before."""
 _UNCLAIMED = "(claimed_until IS NULL OR claimed_until <= :now)"
 
 # A channel has one delivery under way, whichever daemon sends it: so alerts keep their order, and none is flooded.
