@@ -183,7 +183,7 @@ async def test_only_what_the_steps_decide_is_found_out_anew(ledger: Ledger, due:
         return FollowedUp(next=tuple(replace(each.follow_up, at=NOW + DAY, due=due) for each in unheard))
 
     await ledger.follow_ups.follow(NUMBER, NOW, later)
-    await ledger.follow_ups.reckon([], NOW + HOUR)
+    await ledger.follow_ups.reckon([NUMBER], NOW + HOUR)
     (found,) = await followed(ledger)
     assert found.at == (NOW + HOUR if due is Due.STEP else NOW + DAY)
 

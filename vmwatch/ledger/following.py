@@ -24,6 +24,8 @@ _LINES_DUE = """
 SELECT DISTINCT f.number FROM follow_up f JOIN line l ON l.number = f.number
 WHERE f.at <= :now AND l.configured = 1 AND l.enabled = 1 AND (l.paused_until IS NULL OR l.paused_until <= :now)
 """
+# A line's steps may be another process's; a snooze's end is anyone's.
+_LINES_LEFT = "SELECT DISTINCT number FROM follow_up WHERE at <= :late OR (at <= :now AND due = 'snooze')"
 # The messages first, as a poll and a person's `ack` do: what one of them changes, the other sees.
 _LOCK = """
 SELECT id FROM message
@@ -62,8 +64,9 @@ ON CONFLICT (number, message) DO NOTHING
 """
 _END = "DELETE FROM follow_up WHERE number = :number AND message = :id"
 
-_ANY = "SELECT 1 FROM follow_up LIMIT 1"
-_RECKON = "UPDATE follow_up SET done_until = :now, at = :now WHERE due = 'step' AND at > :now"
+_RECKON = """
+UPDATE follow_up SET done_until = :now, at = :now WHERE number = :number AND due = 'step' AND at > :now
+"""
 _BEGIN_LATE = """
 INSERT INTO follow_up (number, message, alerted_at, done_until, at, due)
 SELECT m.number, m.id, CASE WHEN m.snoozed_until > a.created_at THEN m.snoozed_until ELSE a.created_at END,
@@ -124,6 +127,10 @@ class FollowUps:
         """The numbers of the lines that a message's follow-up is due on."""
         return tuple(row[0] for row in await self._engine.read(_LINES_DUE, now=now))
 
+    async def lines_left(self, now: Instant, late: Instant) -> frozenset[str]:
+        """The numbers of the lines on which something is due since `late`, or a snooze is over."""
+        return frozenset(row[0] for row in await self._engine.read(_LINES_LEFT, now=now, late=late))
+
     async def follow(self, number: str, now: Instant, judge: Judge) -> FollowedUp:
         """Do what is due on a line, as `judge`, which is pure, has it: alerts and next follow-ups in one commit."""
 
@@ -143,15 +150,16 @@ class FollowUps:
     async def reckon(self, numbers: Iterable[str], now: Instant) -> None:
         """The steps of these lines may be others now, or the clock: the next round finds out what is next.
 
-        What is due stays due. Messages that wait already are followed too; what of their steps has passed, has passed.
+        Lines that have no steps are not named: theirs end by themselves, if no other process has some. What is due
+        stays due. Messages that wait already are followed too; what of their steps has passed, has passed.
         """
         wanted = [{"number": number, "now": now} for number in numbers]
-        if not wanted and not await self._engine.read(_ANY):
+        if not wanted:
             return
 
         async def work(transaction: Transaction) -> None:
             await transaction.alone()
-            await transaction.run(_RECKON, now=now)
+            await transaction.many(_RECKON, wanted)
             await transaction.many(_BEGIN_LATE, wanted)
 
         await self._engine.write(work)
