@@ -52,7 +52,7 @@ SELECT d.channel FROM delivery d WHERE d.alert_id = :alert AND (
     d.state IN ('sent', 'dead') OR (d.state = 'withdrawn' AND COALESCE(d.last_error, '') <> '{DROPPED}'))
   AND NOT EXISTS (SELECT 1 FROM mention o JOIN delivery again ON again.alert_id = o.alert_id
     WHERE o.number = :number AND o.message = :id AND again.channel = d.channel
-      AND (again.state = 'pending' OR again.sent_at >= :at))
+      AND (again.state = 'pending' OR again.sent_at BETWEEN :at AND :now))
 ORDER BY d.id
 """
 
@@ -139,7 +139,7 @@ class FollowUps:
             await transaction.run(_OVER, number=number, now=now)
             rows = await transaction.all(_DUE, number=number, now=now, most=MOST)
             mine = [row for row in rows if await _taken(transaction, number, row)]
-            found = judge([await _unheard(transaction, row) for row in mine]) if mine else FollowedUp()
+            found = judge([await _unheard(transaction, row, now) for row in mine]) if mine else FollowedUp()
             for alert in found.alerts:
                 await owe(transaction, alert, now)
             await transaction.many(_KEEP, [cells(each) for each in found.next])
@@ -170,11 +170,12 @@ async def _taken(transaction: Transaction, number: str, row: Row) -> bool:
     return await transaction.run(_TAKE, number=number, message=follow_up.message, at=follow_up.at) == 1
 
 
-async def _unheard(transaction: Transaction, row: Row) -> Unheard:
+async def _unheard(transaction: Transaction, row: Row, now: Instant) -> Unheard:
     *rest, missed, read_at, alert_id = row
     follow_up = value(FollowUp, tuple(rest[: len(_FOLLOW_UP)]))
     facts = await transaction.all(_FACTS, alert=alert_id)
-    told = await transaction.all(_TOLD, alert=alert_id, number=follow_up.number, id=follow_up.message, at=follow_up.at)
+    about = {"number": follow_up.number, "id": follow_up.message, "at": follow_up.at, "now": now}
+    told = await transaction.all(_TOLD, alert=alert_id, **about)
     return Unheard(
         follow_up=follow_up,
         voicemail=value(Voicemail, tuple(rest[len(_FOLLOW_UP) :])),
