@@ -56,6 +56,10 @@ OR EXISTS (SELECT 1 FROM mention o WHERE o.alert_id = :alert AND o.number = m.nu
 _DELIVERIES = """
 SELECT id, alert_id, channel, state, next_attempt_at, claimed_until, waits, attempts, last_error FROM delivery
 """
+_DIGESTS_OF = """
+SELECT a.id FROM alert a JOIN delivery d ON d.alert_id = a.id
+WHERE a.kind = 'voicemail.digest' AND a.created_at = :now AND d.version = 0
+"""
 _UNDER_WAY = "SELECT alert_id, waits FROM delivery WHERE id = :id"
 
 
@@ -71,7 +75,7 @@ steps = st.lists(
         st.tuples(st.just("wait"), st.sampled_from([MINUTE, 10 * MINUTE, HOUR, 5 * HOUR])),
         st.tuples(st.just("call"), st.booleans()),
         st.tuples(st.just("hear"), _place),
-        st.tuples(st.just("glitch"), st.none()),
+        st.tuples(st.just("glitch"), st.sampled_from([1, 2])),
         st.tuples(st.just("ack"), _place),
         st.tuples(st.just("snooze"), _place),
         st.tuples(st.just("retry"), _place),
@@ -96,7 +100,8 @@ class Life:
     box: dict[str, str] = field(default_factory=dict)
     """What is new at the operator, with who called."""
     calls: int = 0
-    glitches: bool = False
+    glitches: int = 0
+    """So many polls more show an empty mailbox."""
     dies_after: int | None = None
     """So many points more between two effects."""
     muted: set[str] = field(default_factory=set)
@@ -124,9 +129,8 @@ class Life:
         if self.box:
             del self.box[self._at(place)]
 
-    async def glitch(self, _: None) -> None:
-        """The next poll shows an empty mailbox."""
-        self.glitches = True
+    async def glitch(self, polls: int) -> None:
+        self.glitches = polls
 
     async def ack(self, place: int) -> None:
         if self.box:
@@ -173,7 +177,7 @@ class Life:
         self._may_die()
 
     async def _poll(self) -> None:
-        box, self.glitches = {} if self.glitches else self.box, False
+        box, self.glitches = {} if self.glitches else self.box, max(self.glitches - 1, 0)
         messages = tuple(voicemail(id_, caller=caller) for id_, caller in box.items())
         decision = decide.after_poll(
             await line(self.ledger),
@@ -217,6 +221,7 @@ class Life:
             if not held and not queue.released:
                 return
             await self.ledger.holding.sort_out(name, held, queue.released, self.now)
+            await self._check_digests()
             self._may_die()
 
     def _may_die(self) -> None:
@@ -234,13 +239,22 @@ class Life:
         if delivery.alert.kind not in TELLS:
             return
         about = await self.ledger._engine.read(_ABOUT, alert=alert_id)
+        ids = {id_ for id_, _, _ in about}
+        if ids & self.muted:
+            assert delivery.id in self.asked, "nobody is told of who is muted, unless a person wants it"
+            return
         assert any(not left for _, left, _ in about), "nobody is told of what was heard"
         if delivery.alert.kind not in (Kind.VOICEMAIL_NEW, Kind.VOICEMAIL_SUMMARY):
             assert any(not left and not acked for _, left, acked in about), "nobody is told again of what was seen to"
-        ids = {id_ for id_, _, _ in about}
-        assert delivery.id in self.asked or not ids & self.muted, "nobody is told of who is muted"
         assert waits in (None, "asked"), "nothing that waits is sent"
         self.told[delivery.channel] |= ids
+
+    async def _check_digests(self) -> None:
+        """As they are made."""
+        for (alert_id,) in await self.ledger._engine.read(_DIGESTS_OF, now=self.now):
+            about = await self.ledger._engine.read(_ABOUT, alert=alert_id)
+            assert about, "a digest of nothing"
+            assert not any(left or acked for _, left, acked in about), "a digest tells what is still new"
 
     async def check(self) -> None:
         for id_, _, _, state, next_attempt_at, _, waits, _, last_error in await self._deliveries():

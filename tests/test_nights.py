@@ -17,7 +17,7 @@ from vmwatch.models import HOUR, MINUTE
 
 NO_STEPS = replace(STEPS, remind=(), escalate=())
 BRIEFLY = settings(
-    max_examples=12,
+    max_examples=20,
     derandomize=True,
     phases=[Phase.generate],  # shrinking takes minutes: the long run does it
     deadline=None,
@@ -49,3 +49,30 @@ def test_a_dead_channel_tells_all_when_it_is_back() -> None:
     dead: list[Step] = [("round", (None, REFUSED)), ("wait", 10 * MINUTE)]
     life = lived([("wait", 12 * HOUR), ROUND, ("call", False), ROUND, *dead * 30, ROUND])
     assert all(told == {"m1"} for told in life.told.values())
+
+
+NOON: list[Step] = [("wait", 12 * HOUR), ROUND]
+DEAD: Step = ("round", (None, REFUSED))
+STORIES: dict[str, list[Step]] = {
+    "what was acknowledged meanwhile is in no digest": [
+        *[("call", False)] * 2, ROUND, ROUND, ("ack", 0), ("wait", 9 * HOUR), ROUND,
+    ],
+    "of a summary that was held the digest tells what is still new": [
+        *[("call", False)] * 6, ROUND, ROUND, ("hear", 0), ROUND, ROUND, ("wait", 9 * HOUR), ROUND,
+    ],
+    "a reminder that could not be sent goes when the message is heard": [
+        *NOON, ("call", False), ROUND, ROUND, ("wait", 30 * MINUTE), DEAD, ("hear", 0), DEAD, DEAD,
+    ],
+    "what comes back after an empty mailbox was shown twice is told all the same": [
+        *NOON, ("call", False), DEAD, ("glitch", 2), DEAD, DEAD, DEAD,
+    ],
+    "a snooze that ends in the night is told in the morning": [
+        *NOON, ("wait", 10 * HOUR), ("call", False), ROUND, ROUND, ("snooze", 0), ("wait", HOUR), ROUND,
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
+@pytest.mark.parametrize("reminds", [STEPS, NO_STEPS], ids=["reminded", "told once"])
+def test_what_was_hard_once_goes_well(story: list[Step], reminds: decide.Steps) -> None:
+    lived(story, reminds)

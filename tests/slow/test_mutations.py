@@ -52,6 +52,8 @@ GUARDS = {
         """
             for alert in decision.alerts:
                 await owe(transaction, alert, now)
+            for silenced in decision.silenced:
+                await keep_silenced(transaction, silenced, now)
             await following.begin(transaction, decision.after.number, decision.followed, now)
 
         return await self._unless_superseded(work)
