@@ -69,6 +69,9 @@ STORIES: dict[str, list[Step]] = {
     "a snooze that ends in the night is told in the morning": [
         *NOON, ("wait", 10 * HOUR), ("call", False), ROUND, ROUND, ("snooze", 0), ("wait", HOUR), ROUND,
     ],
+    "who is muted is not told of after a snooze either": [
+        *NOON, ("call", True), ROUND, ("snooze", 0), ("wait", HOUR), ROUND, ("wait", 3 * HOUR), ROUND,
+    ],
 }  # fmt: skip
 
 

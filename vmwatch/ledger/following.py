@@ -13,7 +13,7 @@ from typing import TypeAlias
 from vmwatch.ledger.alerts import DROPPED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import VOICEMAIL, alert_from_json, cells, columns, listed, value
-from vmwatch.models import Alert, Due, FollowedUp, FollowUp, Instant, Unheard, Voicemail
+from vmwatch.models import Alert, FollowedUp, FollowUp, Instant, Unheard, Voicemail
 
 _FOLLOW_UP = columns(FollowUp)
 MOST = 100
@@ -94,6 +94,12 @@ WHERE number = :number AND id = :id AND left_new_at IS NULL AND acked_at IS NULL
 _SNOOZE = """
 UPDATE message SET snoozed_until = :until, acked_at = NULL
 WHERE number = :number AND id = :id AND left_new_at IS NULL
+"""
+# Nobody was told of one that was not announced, and so nobody is told of it again.
+_PUT_OFF = """
+INSERT INTO follow_up (number, message, alerted_at, done_until, at, due)
+SELECT number, id, CAST(:now AS BIGINT), CAST(:now AS BIGINT), CAST(:until AS BIGINT), 'snooze'
+FROM message WHERE number = :number AND id = :id AND alert_id IS NOT NULL
 """
 # The announcement waits too, where it is of nothing else.
 _HOLD_SNOOZED = """
@@ -209,7 +215,7 @@ async def snooze(transaction: Transaction, number: str, id_: str, until: Instant
     if not await transaction.run(_SNOOZE, number=number, id=id_, until=until):
         return
     await end(transaction, number, [id_])
-    await transaction.run(_KEEP, **cells(FollowUp(number, id_, now, now, until, Due.SNOOZE)))
+    await transaction.run(_PUT_OFF, number=number, id=id_, until=until, now=now)
     await transaction.run(_HOLD_SNOOZED, number=number, id=id_, until=until)
 
 
