@@ -163,3 +163,19 @@ async def test_the_sends_of_the_budgets_time_are_counted(ledger: Ledger) -> None
         await owe(ledger, alert(channels=("phone",)), now=instant)
         await attempted(ledger, await claimed(ledger, now=instant), ARRIVED, instant)
     assert (await due(ledger)).sent_at == (NOW - HOUR + 1, NOW)
+
+
+async def test_what_is_owed_after_it_was_said_what_is_held_is_not_claimed_before_it_is_judged_too(
+    ledger: Ledger,
+) -> None:
+    await polled(ledger, "a")
+    judged = [one.id for one in (await due(ledger)).fresh]
+    await polled(ledger, "a", "b")
+    first = await ledger.outbox.claim("phone", NOW, HOUR, judged=judged)
+    assert first is not None
+    assert first.id in judged
+    await attempted(ledger, first, ARRIVED)
+    assert await ledger.outbox.claim("phone", NOW, HOUR, judged=judged) is None
+    later = (await due(ledger)).fresh[0].id
+    assert await ledger.outbox.retry([later], NOW) == (later,)
+    assert (await ledger.outbox.claim("phone", NOW, HOUR, judged=judged)) is not None, "a person asked for it"

@@ -160,6 +160,13 @@ GUARDS = {
         "autoescape=False",
         "tests/test_page.py::test_hostile_names_stay_text",
     ),
+    "what was not judged yet is not claimed": Guard(
+        "vmwatch/ledger/outbox.py",
+        "OR waits = '{ASKED}' OR :judged LIKE",
+        "OR waits IS NULL OR :judged LIKE",
+        "tests/test_ledger_holding.py"
+        "::test_what_is_owed_after_it_was_said_what_is_held_is_not_claimed_before_it_is_judged_too[sqlite]",
+    ),
     "what is held is not sent": Guard(
         "vmwatch/ledger/outbox.py",
         "next_attempt_at <= :now AND {_UNCLAIMED} AND {_FREE}",

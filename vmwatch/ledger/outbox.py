@@ -52,6 +52,7 @@ WHERE id = (
     SELECT id FROM delivery
     WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now AND {_UNCLAIMED} AND {_FREE}
       AND (CAST(:only AS BIGINT) IS NULL OR alert_id = :only)
+      AND (CAST(:judged AS TEXT) IS NULL OR waits = '{ASKED}' OR :judged LIKE '%,' || CAST(id AS TEXT) || ',%')
       /*+ AND (:only IS NOT NULL OR channel NOT IN ({_ELSEWHERE})) */
     ORDER BY next_attempt_at, id LIMIT 1 /*+ FOR UPDATE SKIP LOCKED */
 )
@@ -197,15 +198,21 @@ class Outbox:
         return frozenset(row[0] for row in await self._engine.read(_CHANNELS_DUE, now=now, me=self._me))
 
     async def claim(
-        self, channel: str, now: Instant, lease: Duration, only_alert: int | None = None
+        self,
+        channel: str,
+        now: Instant,
+        lease: Duration,
+        only_alert: int | None = None,
+        judged: Iterable[int] | None = None,
     ) -> Delivery | None:
         """The channel's longest due delivery, its attempt written down; None if there is none.
 
-        None too while another process sends something on the channel, unless it is for `only_alert`.
+        None too while another process sends something on the channel, unless it is for `only_alert`. `judged`: of
+        these alone, and of what a person asked for: what was owed since may have to be held.
         """
 
         async def work(transaction: Transaction) -> Delivery | None:
-            return await self._claim(transaction, channel, now, lease, only_alert)
+            return await self._claim(transaction, channel, now, lease, only_alert, judged)
 
         return await self._engine.write(work)
 
@@ -232,11 +239,18 @@ class Outbox:
             return None
 
     async def _claim(
-        self, transaction: Transaction, channel: str, now: Instant, lease: Duration, only_alert: int | None = None
+        self,
+        transaction: Transaction,
+        channel: str,
+        now: Instant,
+        lease: Duration,
+        only_alert: int | None = None,
+        judged: Iterable[int] | None = None,
     ) -> Delivery | None:
         await transaction.all(_IN_TURN, channel=channel)
+        ids = None if judged is None else f",{','.join(map(str, judged))},"
         rows = await transaction.all(
-            _CLAIM, channel=channel, now=now, lease_end=now + lease, me=self._me, only=only_alert
+            _CLAIM, channel=channel, now=now, lease_end=now + lease, me=self._me, only=only_alert, judged=ids
         )
         return _delivery(rows[0]) if rows else None
 
