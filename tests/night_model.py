@@ -192,8 +192,8 @@ class Life:
 
     async def _drain(self, name: str, receipt: Receipt) -> None:
         while True:
-            await self._sort_out(name)
-            delivery = await self.ledger.outbox.claim(name, self.now, LEASE)
+            judged = await self._sort_out(name)
+            delivery = await self.ledger.outbox.claim(name, self.now, LEASE, judged=judged)
             self._may_die()
             if delivery is None:
                 return
@@ -213,13 +213,14 @@ class Life:
             self.excused[delivery.id] -= 1
         self._may_die()
 
-    async def _sort_out(self, name: str) -> None:
+    async def _sort_out(self, name: str) -> list[int]:
+        """What may be sent now."""
         while True:
             patience = self.patience[name]
             queue = await self.ledger.holding.queue(name, self.now, patience.budget.span if patience.budget else 0)
             held = decide.holds(patience, queue, self.now)
             if not held and not queue.released:
-                return
+                return [arrival.id for arrival in queue.fresh]
             await self.ledger.holding.sort_out(name, held, queue.released, self.now)
             await self._check_digests()
             self._may_die()
