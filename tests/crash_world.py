@@ -11,8 +11,9 @@ import sys
 import tempfile
 from asyncio.subprocess import Process, create_subprocess_exec
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from receivers import Request, Webhook
 from world import Notices, Running, World, until
@@ -133,13 +134,20 @@ def rows(store: Path, statement: str) -> list[tuple[object, ...]]:
         return connection.execute(statement).fetchall()
 
 
-def half_written(store: Path, channels: int) -> list[str]:
-    """Everything that should not be in a ledger, whatever died when: nothing, in words."""
+def half_written(store: Path, channels: int, of_kinds: Mapping[str, int] = MappingProxyType({})) -> list[str]:
+    """Everything that should not be in a ledger, whatever died when: nothing, in words.
+
+    `channels` is how many an alert goes to, but for those `of_kinds`.
+    """
     found = [str(row[0]) for row in rows(store, "PRAGMA integrity_check") if row[0] != "ok"]
     alerts = rows(
         store, "SELECT a.id, a.kind, COUNT(d.id) FROM alert a LEFT JOIN delivery d ON d.alert_id = a.id GROUP BY a.id"
     )
-    found += [f"alert {id_} ({kind}) has {count} deliveries" for id_, kind, count in alerts if count != channels]
+    found += [
+        f"alert {id_} ({kind}) has {count} deliveries"
+        for id_, kind, count in alerts
+        if count != of_kinds.get(kind, channels)
+    ]
     alone = "SELECT id FROM message WHERE alert_id IS NULL OR alert_id NOT IN (SELECT id FROM alert)"
     found += [f"message {row[0]} has no alert" for row in rows(store, alone)]
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from values import EVERYONE, PHONE, judged, mailbox, rules, standing, trusted, v
 from world import Bench, bench_in, number_of, settings_of
 
 from vmwatch.book import EMPTY, Book
-from vmwatch.models import Alert, Decision, Kind, Mailbox, Recipient, Voicemail
-from vmwatch.settings import Callers
+from vmwatch.models import DAY, HOUR, MINUTE, Alert, Box, Decision, Fate, Kind, Mailbox, Recipient, Voicemail
+from vmwatch.settings import Callers, Reminder
 from vmwatch.simulator import Simulator
 
 NEW, SUMMARY = Kind.VOICEMAIL_NEW, Kind.VOICEMAIL_SUMMARY
@@ -115,6 +116,43 @@ def test_what_waits_at_the_first_poll_is_sorted_too() -> None:
     assert judged(standing(), mailbox("a"), by=rules(callers=CALLERS, first_poll="silent"), book=BOOK).alerts == ()
 
 
+@pytest.mark.parametrize(
+    ("caller", "length", "silenced"),
+    [
+        (SALES, 300, [(Fate.MUTED, NEW, ("phone", "mail"))]),
+        (None, 30, [(Fate.MUTED, NEW, ("phone", "mail"))]),
+        (STRANGER, 2, [(Fate.TOO_SHORT, NEW, ("phone", "mail"))]),
+        (STRANGER, 3, []),
+        (BOSS, 1, []),
+    ],
+)
+def test_what_is_not_announced_is_noted_with_the_reason(caller: str | None, length: int, silenced: list[Any]) -> None:
+    found = told(from_(caller, length)).silenced
+    assert [(each.why, each.alert.kind, each.alert.channels) for each in found] == silenced
+
+
+@pytest.mark.parametrize("line", [(), (Recipient("mail", ("line",)),)])
+def test_what_would_have_gone_to_no_channel_is_not_noted_either(line: tuple[Recipient, ...]) -> None:
+    assert told(from_(SALES), line=line).silenced == ()
+
+
+def test_many_that_are_not_announced_are_noted_together_for_each_reason() -> None:
+    callers = (SALES, SALES, SALES, None, STRANGER, STRANGER)
+    decision = told(*(from_(caller, 1, str(place)) for place, caller in enumerate(callers)))
+    assert decision.alerts == ()
+    assert [(each.why, each.alert.kind, each.alert.messages) for each in decision.silenced] == [
+        (Fate.MUTED, SUMMARY, ("0", "1", "2", "3")),
+        (Fate.TOO_SHORT, SUMMARY, ("4", "5")),
+    ]
+
+
+def test_what_waited_before_is_noted_like_that_too_unless_nobody_was_to_be_told_at_all() -> None:
+    box = Mailbox(messages=(from_(SALES),), new=1, old=0, saved=0)
+    (silenced,) = judged(standing(), box, by=rules(callers=CALLERS), book=BOOK).silenced
+    assert (silenced.why, silenced.alert.messages) == (Fate.MUTED, ("a",))
+    assert judged(standing(), box, by=rules(callers=CALLERS, first_poll="silent"), book=BOOK).silenced == ()
+
+
 # ---- on a whole bench ----
 
 
@@ -124,10 +162,14 @@ async def operator() -> AsyncIterator[Simulator]:
         yield simulator
 
 
+def titles(hook: Webhook) -> list[str]:
+    return [request.body["title"] for request in hook.record]
+
+
 async def told_on(bench: Bench, hook: Webhook) -> list[str]:
     await bench.poll(60_000)
     await bench.deliver()
-    return [request.body["title"] for request in hook.record]
+    return titles(hook)
 
 
 async def test_the_book_of_the_moment_says_whose_messages_are_muted(
@@ -154,3 +196,105 @@ async def test_an_urgent_caller_is_heard_in_quiet_hours(operator: Simulator, tmp
         operator.leave(number_of(0), caller=STRANGER, name="Bob")
         operator.leave(number_of(0), caller=BOSS, name="Boss")
         assert await told_on(bench, hook) == ["Voicemail from Boss"]
+
+
+@asynccontextmanager
+async def muting(operator: Simulator, folder: Path, hook: Webhook) -> AsyncIterator[Bench]:
+    """One line that mutes a caller and reminds of others, and a phone that wants to know what was heard."""
+    settings = settings_of(
+        operator,
+        {"phone": {"url": hook.url, "events": ["voicemail", "voicemail.heard"]}},
+        callers={"sales": {"numbers": ["+4570*"], "mute": True}, "all": {"numbers": ["+4*"], "min_length": "3s"}},
+    )
+    reminding = settings.lines["line0"].model_copy(update={"remind": (Reminder(after=30 * MINUTE),)})
+    async with bench_in(folder, settings.model_copy(update={"lines": {"line0": reminding}})) as bench:
+        await bench.poll()
+        yield bench
+
+
+async def live(bench: Bench, minutes: int) -> None:
+    for _ in range(minutes):
+        await bench.poll(MINUTE)
+        await bench.follow()
+        await bench.deliver()
+
+
+async def owed(bench: Bench) -> list[tuple[str, str, str | None, str | None]]:
+    """Sorted, for messages of one second come in any order."""
+    return sorted((one["state"], one["channel"], one["message"], one["waits"]) for one in await bench.outbox())
+
+
+async def test_what_is_not_announced_is_in_the_outbox_with_the_reason_and_counted_nowhere(
+    operator: Simulator, tmp_path: Path, hook: Webhook
+) -> None:
+    async with muting(operator, tmp_path, hook) as bench:
+        muted = operator.leave(number_of(0), caller=SALES)
+        short = operator.leave(number_of(0), caller=STRANGER, length=2)
+        await live(bench, 1)
+        noted = sorted([("withdrawn", "phone", muted, "muted"), ("withdrawn", "phone", short, "too_short")])
+        assert await owed(bench) == noted
+        assert await bench.ledger.outbox.listing(everything=False, most=9) == ()
+        assert [(view.pending, view.dead) for view in await bench.ledger.outbox.channels()] == [(0, 0)]
+        assert await bench.ledger.outbox.oldest_pending() is None
+        await bench.ledger.follow_ups.reckon([number_of(0)], bench.clock.now())
+        await live(bench, 40)
+        assert await owed(bench) == noted, "nobody is reminded"
+        for id_ in (muted, short):
+            operator.hear(number_of(0), id_)
+        await live(bench, 3)
+        operator._put(number_of(0), operator._take(number_of(0), muted), Box.NEW)
+        await live(bench, 40)
+        assert (hook.record, await owed(bench)) == ([], noted), "nobody hears of it in any other way"
+
+
+async def test_a_person_has_what_is_not_announced_sent_after_all(
+    operator: Simulator, tmp_path: Path, hook: Webhook
+) -> None:
+    async with muting(operator, tmp_path, hook) as bench:
+        id_ = operator.leave(number_of(0), caller=SALES, name="Sales")
+        await live(bench, 1)
+        ((delivery,),) = await bench.ledger._engine.read("SELECT id FROM delivery")
+        assert await bench.ledger.outbox.dead() == (), "it is not meant unless it is named"
+        assert await bench.ledger.outbox.retry([delivery], bench.clock.now()) == (delivery,)
+        await live(bench, 1)
+        assert await owed(bench) == [("sent", "phone", id_, None)]
+        await live(bench, 40)
+        operator.hear(number_of(0), id_)
+        await live(bench, 2)
+        assert titles(hook) == ["Voicemail from Sales", "No longer new: voicemail from Sales"]
+        assert await bench.ledger.outbox.retry([delivery], bench.clock.now()) == ()
+
+
+async def test_what_a_person_wants_sent_after_all_goes_when_it_is_heard_before(
+    operator: Simulator, tmp_path: Path, hook: Webhook
+) -> None:
+    async with muting(operator, tmp_path, hook) as bench:
+        id_ = operator.leave(number_of(0), caller=SALES)
+        await live(bench, 1)
+        ((delivery,),) = await bench.ledger._engine.read("SELECT id FROM delivery")
+        await bench.ledger.outbox.retry([delivery], bench.clock.now() + HOUR)
+        operator.hear(number_of(0), id_)
+        await live(bench, 3)
+        assert [state for state, *_ in await owed(bench)] == ["withdrawn"]
+
+
+async def test_what_is_not_announced_is_not_in_a_digest_and_is_not_snoozed_into_one(
+    operator: Simulator, tmp_path: Path, hook: Webhook
+) -> None:
+    async with muting(operator, tmp_path, hook) as bench:
+        id_ = operator.leave(number_of(0), caller=SALES)
+        await live(bench, 1)
+        await bench.ledger.messages.snooze([(number_of(0), id_)], bench.clock.now() + MINUTE, bench.clock.now())
+        await live(bench, 5)
+        assert (hook.record, [waits for *_, waits in await owed(bench)]) == ([], ["muted"])
+
+
+async def test_what_is_not_announced_is_forgotten_like_any_other_alert(
+    operator: Simulator, tmp_path: Path, hook: Webhook
+) -> None:
+    async with muting(operator, tmp_path, hook) as bench:
+        operator.leave(number_of(0), caller=SALES)
+        await live(bench, 1)
+        await bench.ledger.messages.prune(bench.clock.now() + DAY)
+        rows = [await bench.ledger._engine.read(f"SELECT 1 FROM {table}") for table in ("alert", "delivery", "mention")]
+        assert rows == [[], [], []]

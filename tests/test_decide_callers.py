@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from vmwatch.decide.callers import Fate, Match, Treatment, treatment
+from vmwatch.decide.callers import Match, Treatment, treatment
+from vmwatch.models import Fate
 from vmwatch.settings import Callers
 
 BOSS, SALES, ANYONE = "+4520305071", "+4570123456", "+4699999999"

@@ -165,3 +165,29 @@ def test_a_reminder_of_an_urgent_message_is_urgent() -> None:
 )
 def test_a_time_of_day_is_the_clocks_on_the_wall_also_when_that_is_set(zone: str, alerted: int, expected: int) -> None:
     assert next_step(steps(("next 08:00",)), alerted, alerted, ZoneInfo(zone)) == expected
+
+
+@pytest.mark.parametrize(
+    ("due_at", "now", "by", "left"),
+    [
+        ({"at": NOW + 30 * MINUTE}, 30, ("30m", "2h"), False),
+        ({"at": NOW + 30 * MINUTE}, 30, ("20m",), False),  # an earlier one of ours was not done
+        ({"at": NOW + 30 * MINUTE}, 30, ("2h",), True),
+        ({"at": NOW + 30 * MINUTE}, 30, (), True),
+        ({"at": NOW + 30 * MINUTE}, 31, (), False),  # nobody did it
+        ({"at": NOW + 30 * MINUTE, "done_until": NOW + 30 * MINUTE}, 30, ("2h",), False),  # what is next?
+        ({"at": NOW + 30 * MINUTE, "done_until": NOW + 30 * MINUTE}, 30, (), True),
+        ({"at": NOW}, 0, ("2h",), False),
+        ({"at": NOW}, 0, (), True),
+        ({"at": NOW + 30 * MINUTE, "due": Due.SECOND_LOOK}, 30, ("20m",), False),
+        ({"at": NOW + 30 * MINUTE, "due": Due.SECOND_LOOK}, 30, (), True),
+        ({"at": NOW + 30 * MINUTE, "due": Due.SNOOZE}, 30, (), False),
+    ],
+)
+def test_what_another_process_s_steps_are_for_is_left_to_it_for_a_while(
+    due_at: dict[str, Any], now: int, by: tuple[str, ...], left: bool
+) -> None:
+    waiting = unheard(NOW, follow_up=follow_up(**due_at))
+    found = decide.followed_up([waiting], steps(by), NOW + now * MINUTE, UTC, patience=MINUTE)
+    assert (found.next == (waiting.follow_up,)) is left
+    assert not (left and found.alerts)

@@ -75,6 +75,32 @@ async def test_what_is_due_is_judged_with_all_that_is_known_of_it(ledger: Ledger
     assert await followed(ledger) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "arrived_at", "told"),
+    [
+        (Kind.VOICEMAIL_REMINDER, None, ()),
+        (Kind.VOICEMAIL_DIGEST, None, ()),
+        (Kind.VOICEMAIL_REMINDER, NOW + HOUR, ()),
+        (Kind.VOICEMAIL_DIGEST, NOW + HOUR, ()),
+        (Kind.VOICEMAIL_REMINDER, NOW + HOUR - 1, ("phone",)),
+    ],
+)
+async def test_where_a_message_is_about_to_be_told_again_or_just_was_a_step_tells_it_nobody(
+    ledger: Ledger, kind: Kind, arrived_at: int | None, told: tuple[str, ...]
+) -> None:
+    await announced(ledger, "a")
+    await attempted(ledger, await claimed(ledger), ARRIVED)
+    await ledger.follow_ups.follow(
+        NUMBER, NOW, lambda each: FollowedUp((), (replace(each[0].follow_up, at=NOW + HOUR),))
+    )
+    await owe(ledger, alert(kind, ("phone",), messages=("a",)))
+    if arrived_at is not None:
+        await attempted(ledger, await claimed(ledger), ARRIVED, arrived_at)
+    seen: list[Unheard] = []
+    await ledger.follow_ups.follow(NUMBER, NOW + HOUR, lambda each: (seen.extend(each), FollowedUp())[1])
+    assert [each.told for each in seen] == [told]
+
+
 async def test_a_step_is_an_alert_and_the_next_step_in_one_commit(ledger: Ledger) -> None:
     await announced(ledger, "a", "b")
     await ledger.follow_ups.follow(NUMBER, NOW, reminding)
@@ -169,7 +195,7 @@ async def test_only_what_the_steps_decide_is_found_out_anew(ledger: Ledger, due:
         return FollowedUp(next=tuple(replace(each.follow_up, at=NOW + DAY, due=due) for each in unheard))
 
     await ledger.follow_ups.follow(NUMBER, NOW, later)
-    await ledger.follow_ups.reckon([], NOW + HOUR)
+    await ledger.follow_ups.reckon([NUMBER], NOW + HOUR)
     (found,) = await followed(ledger)
     assert found.at == (NOW + HOUR if due is Due.STEP else NOW + DAY)
 

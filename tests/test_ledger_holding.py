@@ -171,20 +171,24 @@ async def test_a_person_has_what_is_held_sent_at_once(ledger: Ledger) -> None:
     assert (await on_phone(ledger))[0][:3] == ("voicemail.new", "pending", None)
 
 
-async def test_what_was_owed_since_it_was_judged_what_is_held_is_not_claimed(ledger: Ledger) -> None:
-    await polled(ledger, "a")
-    judged = (await due(ledger)).latest
-    await polled(ledger, "a", "b")
-    assert (await ledger.outbox.claim("phone", NOW, HOUR, judged=judged)) is not None
-    assert (await ledger.outbox.claim("phone", NOW, HOUR, judged=judged)) is None
-    (_, second) = [owed for owed in await outbox(ledger) if owed.channel == "phone"]
-    await ledger.outbox.retry([second.id], NOW)
-    assert (await ledger.outbox.claim("phone", NOW, HOUR, judged=0)) is not None, "a person wants it"
-    assert (await due(ledger)).latest == 0
-
-
 async def test_the_sends_of_the_budgets_time_are_counted(ledger: Ledger) -> None:
     for instant in (NOW - 2 * HOUR, NOW - HOUR, NOW - HOUR + 1, NOW):
         await owe(ledger, alert(channels=("phone",)), now=instant)
         await attempted(ledger, await claimed(ledger, now=instant), ARRIVED, instant)
     assert (await due(ledger)).sent_at == (NOW - HOUR + 1, NOW)
+
+
+async def test_what_is_owed_after_it_was_said_what_is_held_is_not_claimed_before_it_is_judged_too(
+    ledger: Ledger,
+) -> None:
+    await polled(ledger, "a")
+    judged = [one.id for one in (await due(ledger)).fresh]
+    await polled(ledger, "a", "b")
+    first = await ledger.outbox.claim("phone", NOW, HOUR, judged=judged)
+    assert first is not None
+    assert first.id in judged
+    await attempted(ledger, first, ARRIVED)
+    assert await ledger.outbox.claim("phone", NOW, HOUR, judged=judged) is None
+    later = (await due(ledger)).fresh[0].id
+    assert await ledger.outbox.retry([later], NOW) == (later,)
+    assert (await ledger.outbox.claim("phone", NOW, HOUR, judged=judged)) is not None, "a person asked for it"

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from vmwatch.errors import LedgerError, Trouble
 from vmwatch.ledger import copies
 from vmwatch.models import HOUR, MINUTE, SECOND, LineState, Reason
 from vmwatch.pins import UNKNOWN
+from vmwatch.settings import Reminder
 from vmwatch.simulator import Simulator
 
 LINES = 6
@@ -129,10 +131,11 @@ async def test_a_quiet_polls_note_is_written_before_another_process_could_take_t
             bench_in(tmp_path, wanted, store_url=shared.url) as two,
         ):
             assert await one.poll() == 1
-            assert await one.poll(MINUTE) == 1  # quiet
+            due_at = (await one.ledger.lines.standings())[0].next_poll_at or 0
+            assert await one.poll(due_at - one.clock.now()) == 1  # quiet, and not due again for a minute
             assert await one.poll(5 * SECOND) == 0
             assert (await two.ledger.lines.standings())[0].attempt_at is None
-            assert await two.poll(2 * MINUTE + 10 * SECOND) == 1
+            assert await two.poll(3 * MINUTE + 10 * SECOND) == 1
             assert (await two.line("line0"))["state"] == "ok"
             assert len(operator.logins(HOME)) == 3
 
@@ -332,6 +335,75 @@ async def test_what_one_daemon_is_to_do_the_one_does_that_runs_for_longest(share
             await two.become_daemon("1", NOW + 1)
             assert (await one.processes.is_first(), await two.processes.is_first()) == (True, False)
         assert await two.processes.is_first()
+
+
+@asynccontextmanager
+async def two_that_follow(
+    shared: PostgresPlace, folder: Path, operator: Simulator, hook: Webhook, *reminds: tuple[str, ...]
+) -> AsyncIterator[list[Bench]]:
+    """Benches on one store that differ in when they remind of what waits on the same line."""
+    async with AsyncExitStack() as stack:
+        found = []
+        for remind in reminds:
+            plain = settings_of(operator, {"phone": hook.url})
+            steps = tuple(Reminder(after=int(step) * MINUTE) for step in remind)
+            line = plain.lines["line0"].model_copy(update={"remind": steps})
+            settings = plain.model_copy(update={"lines": {"line0": line}})
+            found.append(await stack.enter_async_context(bench_in(folder, settings, store_url=shared.url)))
+        await found[0].poll()
+        yield found
+
+
+async def minutes_pass(benches: list[Bench], minutes: int) -> None:
+    """Each does all that is to be done, the one after the other."""
+    for _ in range(minutes):
+        for bench in benches:
+            await bench.poll(MINUTE)
+            await bench.follow()
+            await bench.deliver()
+
+
+AGAIN = "Not heard yet: voicemail from Ann"
+
+
+@pytest.mark.parametrize("reminds", [((), ("30", "60")), (("60",), ("30", "60")), (("45",), ())])
+async def test_who_has_other_steps_for_a_line_or_none_does_not_end_another_process_s(
+    shared: PostgresPlace, tmp_path: Path, hook: Webhook, operator: Simulator, reminds: tuple[tuple[str, ...], ...]
+) -> None:
+    """Whoever polls the message, and looks first."""
+    async with two_that_follow(shared, tmp_path, operator, hook, *reminds) as benches:
+        operator.leave(HOME, name="Ann")
+        for order in (benches, benches[::-1]):
+            await minutes_pass(order, 20)
+        for order in (benches, benches[::-1]):
+            await minutes_pass(order, 25)
+        assert titles(hook)[AGAIN] >= 1
+        assert titles(hook)[AGAIN] <= max(map(len, reminds))
+
+
+async def test_what_nobody_has_steps_for_any_more_ends(
+    shared: PostgresPlace, tmp_path: Path, hook: Webhook, operator: Simulator
+) -> None:
+    async with two_that_follow(shared, tmp_path, operator, hook, (), ("30",)) as (idle, other):
+        operator.leave(HOME, name="Ann")
+        await minutes_pass([idle, other], 2)
+        assert await shared.rows("SELECT 1 FROM follow_up") != []
+        await minutes_pass([idle], 29)
+        assert await shared.rows("SELECT 1 FROM follow_up") != [], "the other one may be about to do it"
+        await minutes_pass([idle], 2)
+        assert await shared.rows("SELECT 1 FROM follow_up") == []
+        assert titles(hook)[AGAIN] == 0
+
+
+async def test_the_end_of_a_snooze_needs_no_steps(
+    shared: PostgresPlace, tmp_path: Path, hook: Webhook, operator: Simulator
+) -> None:
+    async with two_that_follow(shared, tmp_path, operator, hook, ()) as (bench,):
+        id_ = operator.leave(HOME, name="Ann")
+        await minutes_pass([bench], 3)
+        await bench.ledger.messages.snooze([(HOME, id_)], bench.clock.now() + 5 * MINUTE, bench.clock.now())
+        await minutes_pass([bench], 5)
+        assert titles(hook)[AGAIN] == 1
 
 
 async def test_a_line_that_another_process_is_about_to_claim_is_passed_over(

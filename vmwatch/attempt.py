@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from vmwatch import decide, reading
@@ -123,6 +123,8 @@ class Attempts:
         operator = await self._ledger.lines.operator()
         known = {} if isinstance(answer, Trouble) else await self._ledger.lines.known(standing.number)
         rules = self.rules_now(standing.number) or login.rules
+        if self._ledger.shared:  # another process may have steps for the line
+            rules = replace(rules, follows=True)
         book = self._book() if rules.callers else EMPTY  # who has no groups need not wait for it
         return decide.after_poll(standing, operator, answer, known, self._clock.moment(), rules, book)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 
@@ -38,6 +38,16 @@ class _Claimed:
     channel: Channel
     standing: ChannelStanding
     """The channel's, as it was when the delivery was claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """What came of looking through what is due on a channel."""
+
+    done: bool
+    """Whether anything was held, or a digest made."""
+    judged: Sequence[int] | None
+    """The deliveries that may be sent now; None: any, for the channel holds nothing."""
 
 
 class Deliverer:
@@ -105,7 +115,7 @@ class Deliverer:
         """Send what is due on a channel, until one attempt fails: the rest waits for the next heartbeat at least."""
         try:
             claimed = await self._next(name)
-            if claimed is None and await self._sort_out(name, always=True):
+            if claimed is None and (await self._sort_out(name, always=True)).done:
                 self._ring()
             while claimed is not None:
                 claimed = await self._deliver(claimed, go_on=True)
@@ -116,24 +126,24 @@ class Deliverer:
 
     async def _next(self, name: str) -> _Claimed | None:
         """What the channel is to be sent now, once it is said what of it has to wait."""
-        return await self._first(name, judged=await self._sort_out(name))
+        return await self._first(name, judged=(await self._sort_out(name)).judged)
 
-    async def _sort_out(self, name: str, *, always: bool = False) -> int | None:
+    async def _sort_out(self, name: str, *, always: bool = False) -> _Sorted:
         """Hold what the channel is not to be sent now, and make one digest of what was held until now.
 
         `always`: also for a channel that waits for nothing; something may be held that it waited for before.
-        Returns the last delivery that may be sent now, 0 if there is none: polls go on meanwhile, and what they owe
-        is to be judged as well. None: nothing had to be judged.
         """
-        patience = self._patience.get(name)
+        patience, done, judged = self._patience.get(name), False, None
         while patience is not None and (always or not patience.is_endless):
             now = self._clock.now()
             queue = await self._ledger.holding.queue(name, now, patience.budget.span if patience.budget else 0)
             held = decide.holds(patience, queue, now)
             if not held and not queue.released:
-                return queue.latest
+                judged = [arrival.id for arrival in queue.fresh]
+                break
             await self._ledger.holding.sort_out(name, held, queue.released, now)
-        return None
+            done = True
+        return _Sorted(done, judged)
 
     async def send_alert(self, alert_id: int, name: str) -> None:
         """Send one alert on one channel now, if it is due there."""
@@ -141,7 +151,9 @@ class Deliverer:
         if claimed is not None:
             await self._deliver(claimed, go_on=False)
 
-    async def _first(self, name: str, only_alert: int | None = None, judged: int | None = None) -> _Claimed | None:
+    async def _first(
+        self, name: str, only_alert: int | None = None, judged: Sequence[int] | None = None
+    ) -> _Claimed | None:
         channel = self._open(name)
         if channel is None:
             return None

@@ -9,10 +9,13 @@ from datetime import tzinfo
 from vmwatch import decide, languages
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
-from vmwatch.models import FollowedUp, Unheard
+from vmwatch.models import MINUTE, Duration, FollowedUp, Unheard
 from vmwatch.settings import Settings
 
 log = logging.getLogger(__name__)
+
+PATIENCE: Duration = MINUTE
+"""How long what another process may have to do is left to it; each of them looks twice a second."""
 
 
 class Follower:
@@ -34,21 +37,31 @@ class Follower:
 
     async def reckon(self) -> None:
         """Have the next round find out what is next: steps or clock may have changed. Raises LedgerError."""
-        followed = [number for number, steps in self._steps.items() if steps.remind or steps.escalate]
+        followed = [number for number, steps in self._steps.items() if steps.are_any]
         await self._ledger.follow_ups.reckon(followed, self._clock.now())
 
     async def round(self) -> None:
         """Do what is due. Raises LedgerError; what was not written down was not done."""
-        for number in await self._ledger.follow_ups.lines_due(self._clock.now()):
-            steps = self._steps.get(number)
-            if steps is not None:
+        due = await self._ledger.follow_ups.lines_due(self._clock.now())
+        known = [self._steps[number] for number in due if number in self._steps]
+        idle = frozenset(steps.number for steps in known if not steps.are_any)
+        left = await self._left(idle) if idle else idle
+        for steps in known:
+            if steps.are_any or steps.number in left:
                 await self._follow(steps)
+
+    async def _left(self, numbers: frozenset[str]) -> frozenset[str]:
+        """Of lines that have no steps here, those whose follow-ups no other process looks after."""
+        if not self._ledger.shared:
+            return numbers
+        now = self._clock.now()
+        return numbers & await self._ledger.follow_ups.lines_left(now, now - PATIENCE)
 
     async def _follow(self, steps: decide.Steps) -> None:
         now = self._clock.now()
 
         def judge(unheard: Sequence[Unheard]) -> FollowedUp:
-            return decide.followed_up(unheard, steps, now, self._zone)
+            return decide.followed_up(unheard, steps, now, self._zone, PATIENCE if self._ledger.shared else 0)
 
         found = await self._ledger.follow_ups.follow(steps.number, now, judge)
         for alert in found.alerts:

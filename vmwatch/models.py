@@ -129,6 +129,14 @@ class Held(StrEnum):
     SNOOZED = "snoozed"
 
 
+class Fate(StrEnum):
+    """What becomes of a message because of who called; whichever it is, it is noted."""
+
+    ANNOUNCED = "announced"
+    MUTED = "muted"
+    TOO_SHORT = "too_short"
+
+
 class ChannelState(StrEnum):
     OK = "ok"
     FAILING = "failing"
@@ -327,6 +335,14 @@ class Alert:
     """Whether it passes what else would hold it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Silenced:
+    """What would have been told but for the caller's group: noted like any other alert, and owed to nobody."""
+
+    alert: Alert
+    why: Fate
+
+
 class Due(StrEnum):
     """What a message's next follow-up is due for."""
 
@@ -363,7 +379,7 @@ class Unheard:
     read_at: Instant | None
     """When its line was last read, as far as that is noted."""
     told: tuple[str, ...] = ()
-    """The channels that need not wait for its announcement any more."""
+    """The channels that need not wait for its announcement any more, nor for anything else that tells of it."""
     urgent: bool = False
 
 
@@ -393,6 +409,7 @@ class Decision:
     left: tuple[str, ...] = ()
     """Messages that two agreeing answers no longer listed."""
     alerts: tuple[Alert, ...] = ()
+    silenced: tuple[Silenced, ...] = ()
     followed: tuple[str, ...] = ()
     """Messages to be followed until they are heard, if they are announced."""
     hear_of_left: tuple[str, ...] = ()
@@ -458,11 +475,6 @@ class Queue:
     """Whose hold is over."""
     sent_at: tuple[Instant, ...] = ()
     """When the channel was sent something lately, the earliest first."""
-
-    @property
-    def latest(self) -> int:
-        """The delivery in it that was owed last; 0 if it is empty."""
-        return max((arrival.id for arrival in (*self.fresh, *self.released)), default=0)
 
 
 @dataclass(frozen=True, slots=True)

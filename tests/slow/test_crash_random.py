@@ -12,6 +12,7 @@ import json
 import os
 import random
 import signal
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,8 @@ KILLS = 200
 MESSAGES = 1000
 CALLS_A_LIFE = MESSAGES // KILLS
 LINES = [f"line{place}" for place in range(5)]
+TOLD_AGAIN = ("voicemail.digest", "voicemail.escalated")
+"""What the paper gets, and the boss."""
 LONGEST_LIFE_S = 0.5
 SHARE_READY = 0.7
 """Of lives that begin to count when the daemon is ready; the others, from the first moment, mostly end before that."""
@@ -35,17 +38,25 @@ SHARE_SHUTTING_DOWN = 0.2
 async def test_killed_at_any_instant_nothing_is_lost_and_every_repeat_is_explained(tmp_path: Path) -> None:
     seed = int(os.environ.get("VMWATCH_TEST_SEED") or random.SystemRandom().randrange(2**32))
     print(f"VMWATCH_TEST_SEED={seed}")
-    async with world_in(tmp_path) as world, Webhook() as phone, Webhook() as desk:
+    async with (
+        world_in(tmp_path) as world,
+        Webhook() as phone,
+        Webhook() as desk,
+        Webhook() as paper,
+        Webhook() as boss,
+    ):
         ears, callers = [Ear(phone), Ear(desk)], Callers(world)
+        late = [Ear(paper), Ear(boss)]
         _five_lines_and_a_wrong_pin(world, phone, desk)
+        _a_paper_and_a_boss(world, paper, boss)
         await _all_are_read(world)
         chance = random.Random(seed)
         for _ in range(KILLS):
             async with world.started() as daemon:
                 await _killed(daemon, callers, chance)
-            await note_kill(ears)
+            await note_kill([*ears, *late])
         async with world.running(cold=True) as daemon:
-            await alive_until(daemon, lambda: _nothing_is_pending(world, callers), within=90)
+            await alive_until(daemon, lambda: _nothing_is_pending(world, callers), within=180)
         repeats = [text.splitlines()[0] for ear in ears for text in ear.repeats()]
         titles = [title for ear in ears for title in ear.titles()]
         summaries = sum("new voicemails" in title for title in titles)
@@ -54,7 +65,9 @@ async def test_killed_at_any_instant_nothing_is_lost_and_every_repeat_is_explain
         assert _unheard(world, ears, callers) == []
         assert _unexpected(ears) == set()
         assert [ear.told_differently() for ear in ears] == [[], []]
-        assert half_written(world.store, channels=2) == []
+        assert half_written(world.store, 3, {"line.rejected": 2, **dict.fromkeys(TOLD_AGAIN, 1)}) == []
+        assert [len(ear.titles()) - len(ear.repeats()) for ear in late] == [_sent(world, kind) for kind in TOLD_AGAIN]
+        assert [_not_told_once(world, kind) for kind in TOLD_AGAIN] == [[], []]
         assert [len(world.operator.failed_logins(number)) for number in world.numbers.values()] == [0, 0, 0, 0, 0, 1]
 
 
@@ -65,6 +78,15 @@ def _five_lines_and_a_wrong_pin(world: World, *hooks: Webhook) -> None:
     world.line("wrong", told=WRONG_PIN)
     for place, hook in enumerate(hooks):
         world.channel(f"hook{place}", hook.url)
+
+
+def _a_paper_and_a_boss(world: World, paper: Webhook, boss: Webhook) -> None:
+    """One that holds everything for a digest, and one who is told when nobody listens: nobody ever does."""
+    later = datetime.now(UTC) + timedelta(hours=12)
+    world.channel("paper", paper.url, digest=f"{later:%H:%M}", events=["voicemail.new", "voicemail.summary"])
+    world.channel("boss", boss.url, events=["voicemail.heard"])
+    for name in LINES:
+        world.config[f"lines.{name}"]["escalate"] = [{"after": "1m", "channels": ["boss"]}]
 
 
 async def _all_are_read(world: World) -> None:
@@ -89,11 +111,31 @@ async def _killed(daemon: Running, callers: Callers, chance: random.Random) -> N
 
 
 def _nothing_is_pending(world: World, callers: Callers) -> bool:
-    (known,), (pending,) = rows(
-        world.store,
-        "SELECT COUNT(*) FROM message UNION ALL SELECT COUNT(*) FROM delivery WHERE state <> 'sent'",
+    counts = (
+        "message",
+        "delivery WHERE state <> 'sent' AND channel <> 'paper'",
+        "delivery WHERE state = 'pending' AND waits IS NULL",
+        "follow_up",
     )
-    return known == len(callers.names) and pending == 0
+    (known,), *unfinished = rows(world.store, " UNION ALL ".join(f"SELECT COUNT(*) FROM {each}" for each in counts))
+    if known != len(callers.names) or any(count for (count,) in unfinished):
+        return False
+    # Only the paper still waits: now its time has come.
+    world.sql("UPDATE delivery SET next_attempt_at = 0 WHERE state = 'pending' AND waits = 'digest'")
+    return rows(world.store, "SELECT 1 FROM delivery WHERE state = 'pending'") == []
+
+
+def _sent(world: World, kind: str) -> int:
+    return len(rows(world.store, f"SELECT 1 FROM alert WHERE kind = '{kind}'"))
+
+
+def _not_told_once(world: World, kind: str) -> list[tuple[object, ...]]:
+    """Messages that no alert of the kind tells of, or two."""
+    return rows(
+        world.store,
+        "SELECT m.id, (SELECT COUNT(*) FROM mention o JOIN alert a ON a.id = o.alert_id WHERE o.message = m.id "
+        f"AND o.number = m.number AND a.kind = '{kind}') AS times FROM message m WHERE times <> 1",
+    )
 
 
 def _unheard(world: World, ears: list[Ear], callers: Callers) -> list[str]:

@@ -52,6 +52,8 @@ GUARDS = {
         """
             for alert in decision.alerts:
                 await owe(transaction, alert, now)
+            for silenced in decision.silenced:
+                await keep_silenced(transaction, silenced, now)
             await following.begin(transaction, decision.after.number, decision.followed, now)
 
         return await self._unless_superseded(work)
@@ -157,6 +159,64 @@ GUARDS = {
         "autoescape=True",
         "autoescape=False",
         "tests/test_page.py::test_hostile_names_stay_text",
+    ),
+    "what was not judged yet is not claimed": Guard(
+        "vmwatch/ledger/outbox.py",
+        "OR waits = '{ASKED}' OR :judged LIKE",
+        "OR waits IS NULL OR :judged LIKE",
+        "tests/test_ledger_holding.py"
+        "::test_what_is_owed_after_it_was_said_what_is_held_is_not_claimed_before_it_is_judged_too[sqlite]",
+    ),
+    "what is held is not sent": Guard(
+        "vmwatch/ledger/outbox.py",
+        "next_attempt_at <= :now AND {_UNCLAIMED} AND {_FREE}",
+        "next_attempt_at <= :now AND {_UNCLAIMED}",
+        "tests/test_ledger_holding.py::test_what_is_held_is_pending_and_says_why_and_is_not_claimed[sqlite]",
+    ),
+    "a digest tells of nothing that was seen to": Guard(
+        "vmwatch/ledger/holding.py",
+        "AND m.left_new_at IS NULL AND m.acked_at IS NULL AND (m.snoozed_until",
+        "AND m.left_new_at IS NULL AND (m.snoozed_until",
+        "tests/test_ledger_holding.py::test_where_nothing_is_still_new_nothing_is_sent[sqlite]",
+    ),
+    "a reminder that waits goes when the message is heard": Guard(
+        "vmwatch/ledger/following.py",
+        "    await transaction.many(_WITHDRAW_MENTIONS, named)\n",
+        "",
+        "tests/test_follow.py::test_a_reminder_that_waits_is_withdrawn_when_the_message_is_heard",
+    ),
+    "what is about to be told again is not reminded of": Guard(
+        "vmwatch/ledger/following.py",
+        "(again.state = 'pending' OR again.sent_at BETWEEN :at AND :now)",
+        "again.sent_at < 0",
+        "tests/test_night_reminders.py::test_what_falls_due_in_quiet_hours_is_told_at_their_end_once_if_it_is_still_new"
+        "[a reminder at the very end of it]",
+    ),
+    "the end of a snooze is held by quiet hours": Guard(
+        "vmwatch/ledger/holding.py",
+        "(d.waits IS NULL OR d.waits <> 'asked')",
+        "(d.waits IS NULL OR d.waits NOT IN ('asked', 'snoozed'))",
+        "tests/test_night_reminders.py::test_what_falls_due_in_quiet_hours_is_told_at_their_end_once_if_it_is_still_new"
+        "[announced in it and snoozed in it]",
+    ),
+    "another process's steps are left to it": Guard(
+        "vmwatch/decide/follow_ups.py",
+        "if follow_up.due is Due.SNOOZE or now - follow_up.at >= patience:",
+        "if patience >= 0:",
+        "tests/test_decide_follow_ups.py::test_what_another_process_s_steps_are_for_is_left_to_it_for_a_while"
+        "[due_at2-30-by2-True]",
+    ),
+    "who is muted is not announced": Guard(
+        "vmwatch/decide/reading.py",
+        "told = [one for one in treated if one[1].fate is Fate.ANNOUNCED]",
+        "told = treated",
+        "tests/test_callers.py::test_the_book_of_the_moment_says_whose_messages_are_muted",
+    ),
+    "who is muted is not reminded of": Guard(
+        "vmwatch/ledger/alerts.py",
+        "await _name_messages(transaction, _MENTIONED, alert_id, alert)",
+        "await _name_messages(transaction, _ANNOUNCED, alert_id, alert)",
+        "tests/test_callers.py::test_what_is_not_announced_is_in_the_outbox_with_the_reason_and_counted_nowhere",
     ),
 }
 

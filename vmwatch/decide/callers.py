@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vmwatch.book import Book
-from vmwatch.models import SECOND, Voicemail
+from vmwatch.models import SECOND, Fate, Voicemail
 from vmwatch.settings import UNKNOWN, WITHHELD, Callers
 
 
@@ -24,14 +24,6 @@ class Match(StrEnum):
     UNKNOWN = "unknown"
     WITHHELD = "withheld"
     NO_GROUP = "no_group"
-
-
-class Fate(StrEnum):
-    """What becomes of a message; whichever it is, it is noted."""
-
-    ANNOUNCED = "announced"
-    MUTED = "muted"
-    TOO_SHORT = "too_short"
 
 
 @dataclass(frozen=True, slots=True)

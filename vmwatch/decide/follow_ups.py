@@ -45,6 +45,10 @@ class Steps:
     second_look: Duration
     """How long it takes to read the line often enough."""
 
+    @property
+    def are_any(self) -> bool:
+        return bool(self.remind or self.escalate)
+
 
 def steps_of(settings: Settings, name: str) -> Steps:
     line = settings.lines[name]
@@ -59,10 +63,18 @@ def steps_of(settings: Settings, name: str) -> Steps:
     )
 
 
-def followed_up(unheard: Sequence[Unheard], steps: Steps, now: Instant, zone: tzinfo) -> FollowedUp:
-    """What is due on one line comes to at most one reminder and one escalation for the same channels."""
-    unsure = [each for each in unheard if _is_unsure(each, now)]
-    sure = [each for each in unheard if not _is_unsure(each, now)]
+def followed_up(
+    unheard: Sequence[Unheard], steps: Steps, now: Instant, zone: tzinfo, patience: Duration = 0
+) -> FollowedUp:
+    """What is due on one line comes to at most one reminder and one escalation for the same channels.
+
+    `patience` is how long a step that these steps know nothing of is left as it is: it may be another process's, which
+    shares the ledger and has other steps for the line.
+    """
+    theirs = [each.follow_up for each in unheard if not _is_ours(each.follow_up, steps, now, zone, patience)]
+    ours = [each for each in unheard if each.follow_up not in theirs]
+    unsure = [each for each in ours if _is_unsure(each, now)]
+    sure = [each for each in ours if not _is_unsure(each, now)]
     escalated = [(each, _escalated(each.follow_up, steps, now)) for each in sure]
     reminded = [(each, _reminded(each, to, steps, now, zone)) for each, to in escalated]
     later = [_second_look(each.follow_up, now + steps.second_look) for each in unsure]
@@ -72,7 +84,7 @@ def followed_up(unheard: Sequence[Unheard], steps: Steps, now: Instant, zone: tz
             *_alerts(Kind.VOICEMAIL_ESCALATED, escalated, steps),
             *_alerts(Kind.VOICEMAIL_REMINDER, reminded, steps),
         ),
-        next=(*later, *(each for each in following if each is not None)),
+        next=(*theirs, *later, *(each for each in following if each is not None)),
     )
 
 
@@ -88,6 +100,16 @@ def heard_of(alert: Alert, voicemails: Sequence[Voicemail], channels: tuple[str,
     told = tuple(one.id for one in voicemails)
     shown = tuple(newest[:SHOWN_IN_SUMMARY])
     return replace(alert, channels=channels, messages=told, voicemails=shown, count=len(voicemails))
+
+
+def _is_ours(follow_up: FollowUp, steps: Steps, now: Instant, zone: tzinfo, patience: Duration) -> bool:
+    """Whether these steps can tell what is due; what is due for so long that nobody else does it is anyone's."""
+    if follow_up.due is Due.SNOOZE or now - follow_up.at >= patience:
+        return True
+    if follow_up.at <= follow_up.done_until:  # nothing is due yet but to find out what comes next
+        return steps.are_any
+    at = next_step(steps, follow_up.alerted_at, follow_up.done_until, zone)
+    return at is not None and at <= follow_up.at
 
 
 def _is_unsure(unheard: Unheard, now: Instant) -> bool:

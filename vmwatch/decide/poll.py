@@ -106,7 +106,7 @@ def _read(case: _Case, mailbox: Mailbox, known: Mapping[str, Remembered]) -> Dec
     missed, left = absent(mailbox, known)
     first = case.standing.first_read_at is None
     returned = tuple(message.id for message in mailbox.messages if _is_back(known.get(message.id)))
-    alerts = voicemail_alerts(case.standing, fresh, case.rules, first=first, book=case.book)
+    alerts, silenced = voicemail_alerts(case.standing, fresh, case.rules, first=first, book=case.book)
     return Decision(
         reason=Reason.FIRST_SIGHT if first else Reason.NEW_MESSAGES if fresh else Reason.NOTHING_NEW,
         before=case.standing,
@@ -116,6 +116,7 @@ def _read(case: _Case, mailbox: Mailbox, known: Mapping[str, Remembered]) -> Dec
         missed=missed,
         left=left,
         alerts=_recovered(case) + alerts,
+        silenced=silenced,
         followed=tuple(id_ for alert in alerts for id_ in alert.messages) + returned if case.rules.follows else (),
         hear_of_left=wanting(case.rules.everyone, Kind.VOICEMAIL_HEARD) if left else (),
     )

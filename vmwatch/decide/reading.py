@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from vmwatch.book import EMPTY, Book
-from vmwatch.decide.callers import Fate, Treatment, of_voicemail
+from vmwatch.decide.callers import Treatment, of_voicemail
 from vmwatch.decide.rules import Rules, to_tell, wanting
-from vmwatch.models import Alert, Kind, Mailbox, Reason, Remembered, Standing, Voicemail
+from vmwatch.models import Alert, Fate, Kind, Mailbox, Reason, Remembered, Silenced, Standing, Voicemail
 
 STORM = 5
 """More new messages than this in one poll of one line become one summary."""
@@ -42,31 +42,36 @@ def absent(mailbox: Mailbox, known: Mapping[str, Remembered]) -> tuple[tuple[str
 
 def voicemail_alerts(
     standing: Standing, fresh: Sequence[Voicemail], rules: Rules, *, first: bool, book: Book = EMPTY
-) -> tuple[Alert, ...]:
+) -> tuple[tuple[Alert, ...], tuple[Silenced, ...]]:
     """One alert a message, or summaries for a storm and for what waited before the line was first read.
 
-    A summary is of messages that are told alike: on the same channels, as urgently.
+    A summary is of messages that are told alike: on the same channels, as urgently. Beside them what a group of
+    callers keeps from being told; it makes no storm of the others.
     """
     mode = rules.polling.first_poll if first else "each"
-    told = _announced(fresh, rules, book) if mode != "silent" else ()
-    if len(told) > STORM or mode == "summary":
-        reason = Reason.FIRST_SIGHT if first else Reason.NEW_MESSAGES
-        return tuple(_alert(standing, rules, alike, reason) for alike in _alike(told))
-    return tuple(_alert(standing, rules, (one,), Reason.NEW_MESSAGES) for one in told)
+    if mode == "silent":
+        return (), ()
+    treated = [(message, of_voicemail(rules.callers, message, book)) for message in fresh]
+    told = [one for one in treated if one[1].fate is Fate.ANNOUNCED]
+    kept = [one for one in treated if one[1].fate is not Fate.ANNOUNCED]
+    reason = Reason.FIRST_SIGHT if first else Reason.NEW_MESSAGES
+    alerts = tuple(_alert(standing, rules, alike, reason) for alike in _together(told, mode))
+    silenced = (Silenced(_alert(standing, rules, alike, reason), alike[0][1].fate) for alike in _together(kept, mode))
+    return alerts, tuple(each for each in silenced if each.alert.channels)
 
 
 _Told: TypeAlias = tuple[Voicemail, Treatment]
 
 
-def _announced(fresh: Sequence[Voicemail], rules: Rules, book: Book) -> tuple[_Told, ...]:
-    treated = ((message, of_voicemail(rules.callers, message, book)) for message in fresh)
-    return tuple((message, found) for message, found in treated if found.fate is Fate.ANNOUNCED)
+def _together(told: Sequence[_Told], mode: str) -> Iterable[tuple[_Told, ...]]:
+    """What makes one alert."""
+    return _alike(told) if len(told) > STORM or mode == "summary" else ((one,) for one in told)
 
 
 def _alike(told: Iterable[_Told]) -> Iterable[tuple[_Told, ...]]:
     found: dict[object, tuple[_Told, ...]] = {}
     for one in told:
-        key = (one[1].channels, one[1].urgent)
+        key = (one[1].fate, one[1].channels, one[1].urgent)
         found[key] = (*found.get(key, ()), one)
     return found.values()
 

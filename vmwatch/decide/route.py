@@ -8,11 +8,11 @@ from datetime import tzinfo
 from enum import StrEnum
 
 from vmwatch.book import Book
-from vmwatch.decide.callers import Fate, Treatment, of_voicemail
+from vmwatch.decide.callers import Treatment, of_voicemail
 from vmwatch.decide.follow_ups import Steps, followed_up, steps_of
 from vmwatch.decide.hold import Patience, hold
 from vmwatch.decide.rules import Rules, rules_of, to_tell
-from vmwatch.models import FollowUp, Held, Instant, Kind, Recipient, Unheard, Voicemail
+from vmwatch.models import Fate, FollowUp, Held, Instant, Kind, Recipient, Unheard, Voicemail
 from vmwatch.settings import Settings
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vmwatch.ledger.engine import Transaction
 from vmwatch.ledger.rows import alert_to_json
-from vmwatch.models import Alert, DeliveryState, Instant, Kind
+from vmwatch.models import Alert, DeliveryState, Fate, Instant, Kind, Silenced
 
 DROPPED = "dropped by a person"
 """A delivery's last word that keeps it withdrawn, even if its message is in the box again."""
@@ -19,6 +19,12 @@ _OWE = """
 INSERT INTO delivery (alert_id, channel, state, attempts, next_attempt_at, maybe_repeat, version)
 VALUES (:alert, :channel, :state, 0, :now, 0, 0)
 """
+_SILENCE = """
+INSERT INTO delivery (alert_id, channel, state, waits, attempts, maybe_repeat, version)
+VALUES (:alert, :channel, 'withdrawn', :why, 0, 0, 0)
+"""
+SILENCED = f"('{Fate.MUTED}', '{Fate.TOO_SHORT}')"
+"""What stands in place of a reason to wait where nobody is to be told because of who called."""
 
 ANNOUNCES = frozenset({Kind.VOICEMAIL_NEW, Kind.VOICEMAIL_SUMMARY})
 """Alerts by which people hear of a message first; others tell again of it."""
@@ -28,13 +34,34 @@ _MENTIONED = "INSERT INTO mention (alert_id, number, message) VALUES (:alert, :n
 
 async def owe(transaction: Transaction, alert: Alert, now: Instant) -> int:
     """Write an alert, its deliveries, and which messages it announces or tells again of. Returns the alert's id."""
+    alert_id = await _written(transaction, alert, now)
+    pending = DeliveryState.PENDING.value
+    owed = [{"alert": alert_id, "channel": name, "state": pending, "now": now} for name in alert.channels]
+    await transaction.many(_OWE, owed)
+    await _name_messages(transaction, _ANNOUNCED if alert.kind in ANNOUNCES else _MENTIONED, alert_id, alert)
+    return alert_id
+
+
+async def keep_silenced(transaction: Transaction, silenced: Silenced, now: Instant) -> None:
+    """Write what nobody is told because of who called: deliveries that are over, with the reason.
+
+    It mentions its messages and does not announce them: so they are never followed, and nobody hears that they were
+    heard.
+    """
+    alert, why = silenced.alert, silenced.why.value
+    alert_id = await _written(transaction, alert, now)
+    await transaction.many(_SILENCE, [{"alert": alert_id, "channel": name, "why": why} for name in alert.channels])
+    await _name_messages(transaction, _MENTIONED, alert_id, alert)
+
+
+async def _written(transaction: Transaction, alert: Alert, now: Instant) -> int:
     rows = await transaction.all(
         _INSERT, kind=alert.kind.value, number=alert.number, facts=alert_to_json(alert), now=now
     )
     alert_id: int = rows[0][0]
-    pending = DeliveryState.PENDING.value
-    owed = [{"alert": alert_id, "channel": name, "state": pending, "now": now} for name in alert.channels]
-    await transaction.many(_OWE, owed)
-    announced = [{"alert": alert_id, "number": alert.number, "id": message} for message in alert.messages]
-    await transaction.many(_ANNOUNCED if alert.kind in ANNOUNCES else _MENTIONED, announced)
     return alert_id
+
+
+async def _name_messages(transaction: Transaction, statement: str, alert_id: int, alert: Alert) -> None:
+    named = [{"alert": alert_id, "number": alert.number, "id": message} for message in alert.messages]
+    await transaction.many(statement, named)

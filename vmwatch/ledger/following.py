@@ -13,7 +13,7 @@ from vmwatch.decide import heard_of
 from vmwatch.ledger.alerts import DROPPED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import VOICEMAIL, alert_from_json, cells, columns, listed, value
-from vmwatch.models import Alert, Due, FollowedUp, FollowUp, Instant, Unheard, Voicemail
+from vmwatch.models import Alert, FollowedUp, FollowUp, Instant, Unheard, Voicemail
 
 _FOLLOW_UP = columns(FollowUp)
 MOST = 100
@@ -24,6 +24,8 @@ _LINES_DUE = """
 SELECT DISTINCT f.number FROM follow_up f JOIN line l ON l.number = f.number
 WHERE f.at <= :now AND l.configured = 1 AND l.enabled = 1 AND (l.paused_until IS NULL OR l.paused_until <= :now)
 """
+# A line's steps may be another process's; a snooze's end is anyone's.
+_LINES_LEFT = "SELECT DISTINCT number FROM follow_up WHERE at <= :late OR (at <= :now AND due = 'snooze')"
 # The messages first, as a poll and a person's `ack` do: what one of them changes, the other sees.
 _LOCK = """
 SELECT id FROM message
@@ -43,11 +45,15 @@ DELETE FROM follow_up WHERE number = :number AND at <= :now AND message NOT IN (
 """
 _KEEP = f"INSERT INTO follow_up ({listed(_FOLLOW_UP)}) VALUES ({listed(_FOLLOW_UP, ':')})"
 _FACTS = "SELECT facts FROM alert WHERE id = :alert"
-# A delivery that a person dropped, or that still waits, tells nobody of the message.
+# A delivery that a person dropped, or that still waits, tells nobody of the message. Where a reminder or a digest
+# waits, or came since the step fell due, another reminder would tell the same twice.
 _TOLD = f"""
-SELECT channel FROM delivery WHERE alert_id = :alert AND (
-    state IN ('sent', 'dead') OR (state = 'withdrawn' AND COALESCE(last_error, '') <> '{DROPPED}'))
-ORDER BY id
+SELECT d.channel FROM delivery d WHERE d.alert_id = :alert AND (
+    d.state IN ('sent', 'dead') OR (d.state = 'withdrawn' AND COALESCE(d.last_error, '') <> '{DROPPED}'))
+  AND NOT EXISTS (SELECT 1 FROM mention o JOIN delivery again ON again.alert_id = o.alert_id
+    WHERE o.number = :number AND o.message = :id AND again.channel = d.channel
+      AND (again.state = 'pending' OR again.sent_at BETWEEN :at AND :now))
+ORDER BY d.id
 """
 
 _BEGIN = """
@@ -58,8 +64,9 @@ ON CONFLICT (number, message) DO NOTHING
 """
 _END = "DELETE FROM follow_up WHERE number = :number AND message = :id"
 
-_ANY = "SELECT 1 FROM follow_up LIMIT 1"
-_RECKON = "UPDATE follow_up SET done_until = :now, at = :now WHERE due = 'step' AND at > :now"
+_RECKON = """
+UPDATE follow_up SET done_until = :now, at = :now WHERE number = :number AND due = 'step' AND at > :now
+"""
 _BEGIN_LATE = """
 INSERT INTO follow_up (number, message, alerted_at, done_until, at, due)
 SELECT m.number, m.id, CASE WHEN m.snoozed_until > a.created_at THEN m.snoozed_until ELSE a.created_at END,
@@ -88,6 +95,12 @@ _SNOOZE = """
 UPDATE message SET snoozed_until = :until, acked_at = NULL
 WHERE number = :number AND id = :id AND left_new_at IS NULL
 """
+# Nobody was told of one that was not announced, and so nobody is told of it again.
+_PUT_OFF = """
+INSERT INTO follow_up (number, message, alerted_at, done_until, at, due)
+SELECT number, id, CAST(:now AS BIGINT), CAST(:now AS BIGINT), CAST(:until AS BIGINT), 'snooze'
+FROM message WHERE number = :number AND id = :id AND alert_id IS NOT NULL
+"""
 # The announcement waits too, where it is of nothing else.
 _HOLD_SNOOZED = """
 UPDATE delivery SET waits = 'snoozed', next_attempt_at = :until, held_until = :until, version = version + 1
@@ -97,7 +110,12 @@ WHERE state = 'pending' AND claimed_until IS NULL
                   AND m.id <> :id)
 """
 
-_HEARD = f"SELECT {listed(VOICEMAIL)} FROM message WHERE number = :number AND id = :id AND alert_id IS NOT NULL"
+# One that was muted was told, if at all, because a person wanted it sent.
+_HEARD = f"""
+SELECT {listed(VOICEMAIL)} FROM message WHERE number = :number AND id = :id AND (alert_id IS NOT NULL OR EXISTS (
+    SELECT 1 FROM mention o JOIN delivery d ON d.alert_id = o.alert_id
+    WHERE o.number = :number AND o.message = :id AND d.state = 'sent'))
+"""
 _WHO_GOT_IT = """
 SELECT DISTINCT channel FROM delivery WHERE state = 'sent' AND (
     alert_id IN (SELECT alert_id FROM message WHERE number = :number AND id = :id)
@@ -115,6 +133,10 @@ class FollowUps:
         """The numbers of the lines that a message's follow-up is due on."""
         return tuple(row[0] for row in await self._engine.read(_LINES_DUE, now=now))
 
+    async def lines_left(self, now: Instant, late: Instant) -> frozenset[str]:
+        """The numbers of the lines on which something is due since `late`, or a snooze is over."""
+        return frozenset(row[0] for row in await self._engine.read(_LINES_LEFT, now=now, late=late))
+
     async def follow(self, number: str, now: Instant, judge: Judge) -> FollowedUp:
         """Do what is due on a line, as `judge`, which is pure, has it: alerts and next follow-ups in one commit."""
 
@@ -123,7 +145,7 @@ class FollowUps:
             await transaction.run(_OVER, number=number, now=now)
             rows = await transaction.all(_DUE, number=number, now=now, most=MOST)
             mine = [row for row in rows if await _taken(transaction, number, row)]
-            found = judge([await _unheard(transaction, row) for row in mine]) if mine else FollowedUp()
+            found = judge([await _unheard(transaction, row, now) for row in mine]) if mine else FollowedUp()
             for alert in found.alerts:
                 await owe(transaction, alert, now)
             await transaction.many(_KEEP, [cells(each) for each in found.next])
@@ -134,15 +156,16 @@ class FollowUps:
     async def reckon(self, numbers: Iterable[str], now: Instant) -> None:
         """The steps of these lines may be others now, or the clock: the next round finds out what is next.
 
-        What is due stays due. Messages that wait already are followed too; what of their steps has passed, has passed.
+        Lines that have no steps are not named: theirs end by themselves, if no other process has some. What is due
+        stays due. Messages that wait already are followed too; what of their steps has passed, has passed.
         """
         wanted = [{"number": number, "now": now} for number in numbers]
-        if not wanted and not await self._engine.read(_ANY):
+        if not wanted:
             return
 
         async def work(transaction: Transaction) -> None:
             await transaction.alone()
-            await transaction.run(_RECKON, now=now)
+            await transaction.many(_RECKON, wanted)
             await transaction.many(_BEGIN_LATE, wanted)
 
         await self._engine.write(work)
@@ -153,15 +176,18 @@ async def _taken(transaction: Transaction, number: str, row: Row) -> bool:
     return await transaction.run(_TAKE, number=number, message=follow_up.message, at=follow_up.at) == 1
 
 
-async def _unheard(transaction: Transaction, row: Row) -> Unheard:
+async def _unheard(transaction: Transaction, row: Row, now: Instant) -> Unheard:
     *rest, missed, read_at, alert_id = row
+    follow_up = value(FollowUp, tuple(rest[: len(_FOLLOW_UP)]))
     facts = await transaction.all(_FACTS, alert=alert_id)
+    about = {"number": follow_up.number, "id": follow_up.message, "at": follow_up.at, "now": now}
+    told = await transaction.all(_TOLD, alert=alert_id, **about)
     return Unheard(
-        follow_up=value(FollowUp, tuple(rest[: len(_FOLLOW_UP)])),
+        follow_up=follow_up,
         voicemail=value(Voicemail, tuple(rest[len(_FOLLOW_UP) :])),
         is_missed=missed > 0,
         read_at=read_at,
-        told=tuple(channel for (channel,) in await transaction.all(_TOLD, alert=alert_id)),
+        told=tuple(channel for (channel,) in told),
         urgent=bool(facts) and alert_from_json(facts[0][0]).urgent,
     )
 
@@ -189,7 +215,7 @@ async def snooze(transaction: Transaction, number: str, id_: str, until: Instant
     if not await transaction.run(_SNOOZE, number=number, id=id_, until=until):
         return
     await end(transaction, number, [id_])
-    await transaction.run(_KEEP, **cells(FollowUp(number, id_, now, now, until, Due.SNOOZE)))
+    await transaction.run(_PUT_OFF, number=number, id=id_, until=until, now=now)
     await transaction.run(_HOLD_SNOOZED, number=number, id=id_, until=until)
 
 

@@ -20,7 +20,7 @@ _DUE = """
 SELECT d.id, d.version, d.alert_id, a.kind, a.facts, d.waits FROM delivery d JOIN alert a ON a.id = d.alert_id
 WHERE d.state = 'pending' AND d.channel = :channel AND d.next_attempt_at <= :now
   AND (d.claimed_until IS NULL OR d.claimed_until <= :now)
-  AND (d.waits IS NULL OR d.waits IN ('quiet', 'digest', 'budget', 'snoozed'))
+  AND (d.waits IS NULL OR d.waits <> 'asked')
 ORDER BY d.next_attempt_at, d.id LIMIT :most
 """
 _UNJUDGED = (None, Held.SNOOZED)

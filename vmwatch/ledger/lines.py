@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vmwatch.decide import heard
 from vmwatch.ledger import following
-from vmwatch.ledger.alerts import DROPPED, IN_DIGEST, SEEN_TO, owe
+from vmwatch.ledger.alerts import DROPPED, IN_DIGEST, SEEN_TO, keep_silenced, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.history import enter, enter_block
 from vmwatch.ledger.processes import Carried, sign_along
@@ -214,6 +214,8 @@ class Lines:
             await _keep_messages(transaction, decision, now)
             for alert in decision.alerts:
                 await owe(transaction, alert, now)
+            for silenced in decision.silenced:
+                await keep_silenced(transaction, silenced, now)
             await following.begin(transaction, decision.after.number, decision.followed, now)
 
         return await self._unless_superseded(work)

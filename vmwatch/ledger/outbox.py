@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from vmwatch.ledger.alerts import DROPPED, owe
+from vmwatch.ledger.alerts import DROPPED, SILENCED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.holding import judge_anew
 from vmwatch.ledger.lines import Superseded
@@ -25,7 +25,7 @@ from vmwatch.models import (
 ASKED = "asked"
 """In place of a reason to wait: a person wants it sent whatever would hold it."""
 _FREE = f"(waits IS NULL OR waits IN ('snoozed', '{ASKED}'))"
-"""Not held by what its channel asks for: `holding` has said of what is snoozed, too, whether it is."""
+"""Not held by what its channel asks for; where that holds anything, the end of a snooze was judged by it before."""
 _UNCLAIMED = "(claimed_until IS NULL OR claimed_until <= :now)"
 
 # A channel has one delivery under way, whichever daemon sends it: so alerts keep their order, and none is flooded.
@@ -52,7 +52,7 @@ WHERE id = (
     SELECT id FROM delivery
     WHERE state = 'pending' AND channel = :channel AND next_attempt_at <= :now AND {_UNCLAIMED} AND {_FREE}
       AND (CAST(:only AS BIGINT) IS NULL OR alert_id = :only)
-      AND (CAST(:judged AS BIGINT) IS NULL OR id <= :judged OR waits = 'asked')
+      AND (CAST(:judged AS TEXT) IS NULL OR waits = '{ASKED}' OR :judged LIKE '%,' || CAST(id AS TEXT) || ',%')
       /*+ AND (:only IS NOT NULL OR channel NOT IN ({_ELSEWHERE})) */
     ORDER BY next_attempt_at, id LIMIT 1 /*+ FOR UPDATE SKIP LOCKED */
 )
@@ -104,11 +104,12 @@ WHERE state = 'pending' AND channel = :channel AND next_attempt_at < :until AND 
   AND waits IS NULL
 """
 
-_LISTING = """
+_LISTING = f"""
 SELECT d.id, d.alert_id, a.kind, l.name,
        COALESCE(m.id, (SELECT MIN(o.message) FROM mention o WHERE o.alert_id = a.id HAVING COUNT(*) = 1)),
        d.channel, d.state, d.attempts, d.next_attempt_at, d.sent_at,
-       d.last_error, a.created_at, CASE WHEN d.state = 'pending' AND d.waits <> 'asked' THEN d.waits END
+       d.last_error, a.created_at,
+       CASE WHEN d.state = 'pending' AND d.waits <> 'asked' OR d.waits IN {SILENCED} THEN d.waits END
 FROM delivery d JOIN alert a ON a.id = d.alert_id LEFT JOIN line l ON l.number = a.number
 LEFT JOIN message m ON m.alert_id = a.id AND a.kind = 'voicemail.new'
 """
@@ -117,7 +118,7 @@ _OF_ALERT = f"{_LISTING} WHERE d.alert_id = :alert ORDER BY d.id"
 
 _RETRY = f"""
 UPDATE delivery SET state = 'pending', next_attempt_at = :now, waits = '{ASKED}', version = version + 1
-WHERE id = :id AND (state = 'dead' OR (state = 'pending' AND {_UNCLAIMED}))
+WHERE id = :id AND (state = 'dead' OR waits IN {SILENCED} OR (state = 'pending' AND {_UNCLAIMED}))
 """
 _DROP = f"""
 UPDATE delivery SET state = 'withdrawn', next_attempt_at = NULL, last_error = '{DROPPED}', version = version + 1
@@ -167,7 +168,7 @@ class Owed:
     last_error: str | None
     created_at: Instant
     waits: str | None = None
-    """Why it is held until its next attempt."""
+    """Why it is held until its next attempt, or why there is none: muted, too_short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +198,17 @@ class Outbox:
         return frozenset(row[0] for row in await self._engine.read(_CHANNELS_DUE, now=now, me=self._me))
 
     async def claim(
-        self, channel: str, now: Instant, lease: Duration, only_alert: int | None = None, judged: int | None = None
+        self,
+        channel: str,
+        now: Instant,
+        lease: Duration,
+        only_alert: int | None = None,
+        judged: Iterable[int] | None = None,
     ) -> Delivery | None:
         """The channel's longest due delivery, its attempt written down; None if there is none.
 
-        None too while another process sends something on the channel, unless it is for `only_alert`. What was owed
-        after the delivery `judged` is passed over: nobody has said yet whether it is held.
+        None too while another process sends something on the channel, unless it is for `only_alert`. `judged`: of
+        these alone, and of what a person asked for: what was owed since may have to be held.
         """
 
         async def work(transaction: Transaction) -> Delivery | None:
@@ -239,11 +245,12 @@ class Outbox:
         now: Instant,
         lease: Duration,
         only_alert: int | None = None,
-        judged: int | None = None,
+        judged: Iterable[int] | None = None,
     ) -> Delivery | None:
         await transaction.all(_IN_TURN, channel=channel)
+        ids = None if judged is None else f",{','.join(map(str, judged))},"
         rows = await transaction.all(
-            _CLAIM, channel=channel, now=now, lease_end=now + lease, me=self._me, only=only_alert, judged=judged
+            _CLAIM, channel=channel, now=now, lease_end=now + lease, me=self._me, only=only_alert, judged=ids
         )
         return _delivery(rows[0]) if rows else None
 
@@ -280,7 +287,10 @@ class Outbox:
         return tuple(row[0] for row in await self._engine.read(_DEAD))
 
     async def retry(self, ids: Sequence[int], now: Instant) -> tuple[int, ...]:
-        """Make deliveries due now; returns the ids of those that could be (pending or dead, not under way)."""
+        """Make deliveries due now; returns the ids of those that could be.
+
+        That are pending and dead ones, not under way, and what was kept from being sent because of who called.
+        """
         return await self._each(_RETRY, ids, now)
 
     async def drop(self, ids: Sequence[int], now: Instant) -> tuple[int, ...]:
