@@ -144,7 +144,12 @@ class Webhook(_Recorder[Request]):
                 _break_off(request.transport)
             if manner.drips:
                 return await self._drip(request)
-            return web.Response(status=manner.status or 200, headers=_location(manner))
+            if manner.status:
+                return web.Response(status=manner.status, headers=_location(manner))
+            return self._yes(request, read)
+        return web.Response()
+
+    def _yes(self, request: web.BaseRequest, read: str) -> web.Response:
         return web.Response()
 
     async def _drip(self, request: web.BaseRequest) -> web.StreamResponse:

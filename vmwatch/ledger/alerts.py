@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vmwatch.ledger.engine import Transaction
 from vmwatch.ledger.rows import alert_to_json
 from vmwatch.models import Alert, DeliveryState, Instant, Kind
+from vmwatch.sequences import about
 
 DROPPED = "dropped by a person"
 """A delivery's last word that keeps it withdrawn, even if its message is in the box again."""
@@ -28,6 +31,8 @@ _MENTIONED = "INSERT INTO mention (alert_id, number, message) VALUES (:alert, :n
 
 async def owe(transaction: Transaction, alert: Alert, now: Instant) -> int:
     """Write an alert, its deliveries, and which messages it announces or tells again of. Returns the alert's id."""
+    if alert.messages and alert.number is not None:
+        alert = replace(alert, about=about((alert.number, message) for message in alert.messages))
     rows = await transaction.all(
         _INSERT, kind=alert.kind.value, number=alert.number, facts=alert_to_json(alert), now=now
     )
