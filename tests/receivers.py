@@ -21,6 +21,7 @@ import email
 import email.policy
 import json
 import socket
+import ssl
 from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Any, Generic, Self, TypeVar
@@ -114,7 +115,9 @@ class _Recorder(Generic[R]):
 
 
 class Webhook(_Recorder[Request]):
-    """An HTTP server that takes any request on any path."""
+    """An HTTP server that takes any request on any path; with `tls`, over HTTPS."""
+
+    tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
@@ -128,7 +131,7 @@ class Webhook(_Recorder[Request]):
     async def __aenter__(self) -> Self:
         self._runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self.tls).start()
         self.port = self._runner.addresses[0][1]
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,6 +13,8 @@ from values import NOW, NUMBER, alert, mailbox
 
 from vmwatch import sequences
 from vmwatch.ledger import Ledger, Owed
+from vmwatch.ledger.engine import Transaction
+from vmwatch.ledger.shown import clear
 from vmwatch.models import DAY, MINUTE, Arrival, Held, Hold, Kind, Outcome, Receipt
 
 CLEARED = Kind.VOICEMAIL_CLEARED
@@ -220,6 +223,29 @@ async def test_of_two_processes_that_mark_it_as_heard_one_owes_the_clearing(plac
             await ledger.messages.ack([(NUMBER, "a")], NOW)
         await heard(other)
         assert len(await clearings(one)) == 1
+
+
+async def test_who_notes_that_it_was_sent_waits_for_who_is_about_to_mark_it_as_heard(place: Place) -> None:
+    """Else each would miss what the other did, and nobody would clear it."""
+    async with opened(place) as one, opened(place) as other:
+        await adopted(one)
+        await polled(one, "a")
+        delivery = await claimed(one)
+        looked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def heard_slowly(transaction: Transaction) -> None:
+            await transaction.run("UPDATE message SET left_new_at = :now", now=NOW + 1)
+            await clear(transaction, NUMBER, ["a"], NOW + 1)
+            looked.set()
+            await go_on.wait()
+
+        marking = asyncio.create_task(other._engine.hold(heard_slowly))
+        await looked.wait()
+        noting = asyncio.create_task(attempted(one, delivery, shown("name of a"), NOW + 2))
+        await asyncio.wait([noting], timeout=0.3)
+        go_on.set()
+        await asyncio.gather(marking, noting)
+        assert await what_is_cleared(one) == ["name of a"]
 
 
 def test_a_name_is_the_same_everywhere_and_tells_nothing() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import apprise
@@ -252,6 +255,46 @@ async def test_no_secure_connection_is_no_connection() -> None:
     async with NtfyServer() as server:
         receipt = await Channel("phone", server.url.replace("ntfy:", "ntfys:")).send(LETTER, MINUTE)
     assert receipt == Receipt(Outcome.REFUSED, "could not connect")
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Of nobody's, for 127.0.0.1; its key lies beside it."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "certificate.pem"), "-days", "2"]
+    named = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, *files, *named], check=True, capture_output=True)
+    return tmp_path / "certificate.pem"
+
+
+@pytest.mark.parametrize(
+    ("bundle", "receipt"),
+    [
+        ("", Receipt(Outcome.REFUSED, "could not connect")),
+        ("certificate.pem", Receipt(Outcome.SENT)),
+        ("nowhere.pem", Receipt(Outcome.REFUSED, "could not connect")),
+    ],
+)
+async def test_a_certificate_is_checked_against_those_that_apprise_would_be_told_of(
+    bundle: str, receipt: Receipt, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate.with_name(bundle)) if bundle else "")
+    async with NtfyServer() as plain:
+        assert (await Channel("phone", plain.url).send(LETTER, MINUTE)).outcome is Outcome.SENT  # whatever it is
+    server = NtfyServer()
+    server.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.tls.load_cert_chain(certificate, certificate.with_name("key.pem"))
+    async with server:
+        assert await Channel("phone", server.url.replace("ntfy:", "ntfys:")).send(LETTER, MINUTE) == receipt
+
+
+async def test_behind_a_proxy_it_is_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Webhook() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.http)
+        receipt = await Channel("phone", "ntfy://ntfy.example.com/alerts").send(LETTER, MINUTE, SEQUENCE)
+        (request,) = await proxy.heard(1)
+    assert (receipt.outcome, request.headers["Host"]) == (Outcome.SENT, "ntfy.example.com")
+    assert request.headers["X-Sequence-ID"] == SEQUENCE
 
 
 class Odd(NtfyServer):

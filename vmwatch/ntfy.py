@@ -49,7 +49,10 @@ _LATER = frozenset({408, 425, 429})
 """What a server refuses now and may do soon."""
 _CAN_T_CLEAR = range(400, 500)
 
-_NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+_NEVER_CONNECTED = (
+    *(aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError),
+    ssl.SSLError,
+)
 _NOT_MADE = (aiohttp.InvalidURL, ValueError)
 _FOREIGN = (aiohttp.ClientError, TimeoutError, OSError, *_NOT_MADE)
 _TAGS, _ACTIONS = "_NotifyNtfy__tags", "_NotifyNtfy__actions"
@@ -197,7 +200,7 @@ async def _ask(
                 data=content,
                 headers={"User-Agent": "vmwatch", **headers},
                 allow_redirects=False,
-                ssl=_trusted(os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")),
+                ssl=_trusted(_bundle()) if url.startswith("https") else True,
             ) as response,
         ):
             return response.status, await _beginning(response)
@@ -242,11 +245,19 @@ def way_is_known() -> bool:
     return all(kind in _PROXIES and not proxy.startswith("socks") for kind, proxy in getproxies().items())
 
 
+def _bundle() -> str | None:
+    """Certificates that Apprise's own requests would be checked against."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or None
+
+
 @lru_cache(1)
 def _trusted(bundle: str | None) -> ssl.SSLContext | bool:
-    """The machine's certificates, and those that Apprise would be told of."""
+    """The machine's certificates and those. Raises ssl.SSLError for what is none."""
     if bundle is None:
         return True
     context = ssl.create_default_context()
-    context.load_verify_locations(**({"capath": bundle} if os.path.isdir(bundle) else {"cafile": bundle}))
+    try:
+        context.load_verify_locations(**({"capath": bundle} if os.path.isdir(bundle) else {"cafile": bundle}))
+    except OSError:
+        raise ssl.SSLError("the certificates can't be read") from None
     return context
