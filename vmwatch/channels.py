@@ -20,6 +20,8 @@ and body alike, per channel:
   character. Not backslashes: Slack, Google Chat and WhatsApp do not know them;
 - Markdown: two blanks end a line, which would else run into the next.
 
+**ntfy** is the one service that we speak to by ourselves, where we can (`ntfy`): to replace and clear what it shows.
+
 **Calling back.** What is harmless by then gets a `tel:` link, made of a number in E.164 and nothing else: in Markdown,
 in HTML mail, and as ntfy's tap and button. Elsewhere the number stands there for people's phones to notice.
 
