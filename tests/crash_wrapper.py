@@ -8,6 +8,7 @@ passed. vmwatch knows nothing of them; they are:
     made                           when the store's file is there, still empty
     fetch, fetched                 before a request to the operator, and with its answer in hand
     send, sent                     before an attempt on a channel, and with its receipt in hand
+    clear, cleared                 before an attempt to clear what a channel shows, and with its receipt in hand
     begin X, commit X, committed X before a transaction, before its COMMIT, after it; X is the function whose
                                    transaction it is: prepare, Ledger.become_daemon, Lines.take, Outbox.settle…
 """
@@ -90,4 +91,5 @@ def install() -> None:
     place.make_private = then(place.make_private, "made")
     Telecomx.fetch = between("fetch", Telecomx.fetch, "fetched")  # type: ignore[assignment, method-assign]
     Channel.send = between("send", Channel.send, "sent")  # type: ignore[assignment, method-assign]
+    Channel.clear = between("clear", Channel.clear, "cleared")  # type: ignore[assignment, method-assign]
     SqliteEngine.write = with_points(SqliteEngine.write)  # type: ignore[assignment, method-assign]

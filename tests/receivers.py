@@ -21,6 +21,7 @@ import email
 import email.policy
 import json
 import socket
+import ssl
 from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Any, Generic, Self, TypeVar
@@ -114,7 +115,9 @@ class _Recorder(Generic[R]):
 
 
 class Webhook(_Recorder[Request]):
-    """An HTTP server that takes any request on any path."""
+    """An HTTP server that takes any request on any path; with `tls`, over HTTPS."""
+
+    tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
@@ -128,7 +131,7 @@ class Webhook(_Recorder[Request]):
     async def __aenter__(self) -> Self:
         self._runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self.tls).start()
         self.port = self._runner.addresses[0][1]
         return self
 
@@ -144,7 +147,12 @@ class Webhook(_Recorder[Request]):
                 _break_off(request.transport)
             if manner.drips:
                 return await self._drip(request)
-            return web.Response(status=manner.status or 200, headers=_location(manner))
+            if manner.status:
+                return web.Response(status=manner.status, headers=_location(manner))
+            return self._yes(request, read)
+        return web.Response()
+
+    def _yes(self, request: web.BaseRequest, read: str) -> web.Response:
         return web.Response()
 
     async def _drip(self, request: web.BaseRequest) -> web.StreamResponse:

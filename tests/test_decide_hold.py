@@ -52,6 +52,7 @@ CASES: list[tuple[str, dict[str, Any], Kind, bool, int, tuple[int, ...], Hold | 
     ("the digest itself", {"digest": clock("08:00")}, DIGEST, False, EIGHT, (), None),
     ("the digest itself in quiet hours", {"quiet": NIGHT}, DIGEST, False, NOW, (), Hold(SEVEN, Held.QUIET)),
     ("trouble where there is a digest", {"digest": clock("08:00")}, LOCKED, False, NOW, (), None),
+    ("a clearing", {"quiet": NIGHT, "budget": Budget(1, HOUR)}, Kind.VOICEMAIL_CLEARED, False, NOW, (NOW,), None),
     ("that it was heard", {"digest": clock("08:00")}, Kind.VOICEMAIL_HEARD, False, NOW, (), None),
     (
         "a digest in quiet hours",
@@ -91,6 +92,11 @@ def test_what_is_held_and_why(
     what: str, settings: dict[str, Any], kind: Kind, urgent: bool, now: int, sent_at: tuple[int, ...], expected: Hold
 ) -> None:
     assert decide.hold(patience(**settings), kind, urgent, now, sent_at) == expected, what
+
+
+def test_a_clearing_counts_against_nothing_that_comes_after_it() -> None:
+    fresh = (Arrival(1, 0, 1, Kind.VOICEMAIL_CLEARED, False), Arrival(2, 0, 2, NEW, False))
+    assert decide.holds(patience(budget=Budget(1, HOUR)), Queue(fresh, ()), NOW) == []
 
 
 def test_what_is_sent_now_counts_against_what_comes_after_it() -> None:

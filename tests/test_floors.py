@@ -15,7 +15,7 @@ ROOT = Path(vmwatch.__file__).parent
 FLOORS = {
     0: {"models", "texts"},
     1: {"errors", "backoff", "settings", "reading", "wording", "pins", "redaction", "tally", "samples", "templates"}
-    | {"vcards", "multistatus", "hours"},
+    | {"vcards", "multistatus", "hours", "sequences"},
     2: {"calls", "decide", "condition", "voice", "book"},
     3: {
         "config",
@@ -30,6 +30,7 @@ FLOORS = {
         "systemd",
         "simulator",
         "logs",
+        "ntfy",
         "tasks",
         "terminal",
     },
@@ -47,9 +48,10 @@ NEIGHBOURS = {
     ("config", "languages"),
     ("settings", "hours"),
     ("decide", "book"),
+    ("channels", "ntfy"),
 }
 """A round begins attempts, what can't be read is a Trouble, a language must be there, times of day are settings,
-and who is in the contacts counts for what becomes of a message."""
+who is in the contacts counts for what becomes of a message, and ntfy is one of the ways that a channel speaks."""
 
 IMPURE = frozenset(
     {"aiohttp", "aiosqlite", "apprise", "apscheduler", "asyncio", "fcntl", "glob", "http", "io", "logging", "os"}
@@ -63,7 +65,7 @@ OWNERS = {
     "sqlite3": {"ledger/sqlite", "ledger/turns"},
     "apprise": {"channels"},
     "aiohttp": {"telecomx", "lifesign", "simulator/server", "simulator/odd", "terminal", "web/listener", "demo/phone"}
-    | {"contacts/carddav"},
+    | {"contacts/carddav", "ntfy"},
     "babel": {"languages"},
     "jinja2": {"templates", "web/drawing"},
     "random": {"heartbeat", "simulator/callers", "simulator/exchange", "demo/__init__", "demo/hand"},

@@ -20,6 +20,8 @@ and body alike, per channel:
   character. Not backslashes: Slack, Google Chat and WhatsApp do not know them;
 - Markdown: two blanks end a line, which would else run into the next.
 
+**ntfy** is the one service that we speak to by ourselves, where we can (`ntfy`): to replace and clear what it shows.
+
 **Calling back.** What is harmless by then gets a `tel:` link, made of a number in E.164 and nothing else: in Markdown,
 in HTML mail, and as ntfy's tap and button. Elsewhere the number stands there for people's phones to notice.
 
@@ -51,7 +53,7 @@ import urllib3.exceptions
 from apprise.plugins.base import NotifyBase
 from apprise.utils.parse import parse_urls
 
-from vmwatch import calls
+from vmwatch import calls, ntfy
 from vmwatch.models import SECOND, Duration, Outcome, Receipt
 from vmwatch.wording import Text
 
@@ -139,8 +141,23 @@ class Channel:
     def __repr__(self) -> str:
         return f"Channel({self.name!r})"
 
-    async def send(self, text: Text, timeout: Duration) -> Receipt:  # noqa: ASYNC109 - as the settings call it
-        """One attempt. UNKNOWN after `timeout` ms, with its thread left to itself; it never raises for the channel."""
+    async def send(
+        self,
+        text: Text,
+        timeout: Duration,  # noqa: ASYNC109 - as the settings call it
+        sequence: str = "",
+        *,
+        anew: bool = False,
+    ) -> Receipt:
+        """One attempt. UNKNOWN after `timeout` ms, with its thread left to itself; it never raises for the channel.
+
+        `sequence`: what is shown by the same name is replaced, where the channel can; with a sound again if `anew`.
+        The receipt says if it can.
+        """
+        letter = _in_ntfy(self._url, text)
+        if letter is not None:
+            publish = ntfy.publish_anew if anew else ntfy.publish
+            return await publish(letter, sequence, timeout)
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         if len(self._threads) > MOST_ABANDONED:
             return Receipt(Outcome.REFUSED, "earlier attempts still hang")
@@ -152,6 +169,29 @@ class Channel:
             return await asyncio.wait_for(receipt, timeout / SECOND)
         except TimeoutError:
             return Receipt(Outcome.UNKNOWN, f"no answer within {timeout / SECOND:g}s")
+
+    async def clear(self, sequence: str, timeout: Duration) -> Receipt:  # noqa: ASYNC109 - the same
+        """One attempt to take away what is shown by a name; done at once where the channel can't."""
+        there = _ntfy_address(_build(self._url)) if _speaks_ntfy(self._url) else None
+        return Receipt(Outcome.SENT) if there is None else await ntfy.clear(there, sequence, timeout)
+
+
+def _in_ntfy(url: str, text: Text) -> ntfy.Letter | None:
+    """What we publish at ntfy by ourselves; None: Apprise does, or it is another service."""
+    plugin = _build(calls.in_ntfy_url(url, text)) if _speaks_ntfy(url) else None
+    there = _ntfy_address(plugin)
+    if plugin is None or there is None:
+        return None
+    said, _ = callable_back(harmless(text, plugin), plugin)
+    return ntfy.letter(there, said.title, said.body)
+
+
+def _speaks_ntfy(url: str) -> bool:
+    return _NTFY.match(url) is not None and ntfy.way_is_known()
+
+
+def _ntfy_address(plugin: NotifyBase | None) -> ntfy.Address | None:
+    return None if plugin is None else ntfy.address(plugin, plugin.image_url(apprise.NotifyType.INFO))
 
 
 def _run(url: str, text: Text, timeout: Duration, receipt: asyncio.Future[Receipt]) -> None:

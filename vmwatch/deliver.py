@@ -11,13 +11,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 
-from vmwatch import decide, languages
+from vmwatch import decide, languages, sequences
 from vmwatch.book import EMPTY, Book, named
 from vmwatch.channels import Channel
 from vmwatch.errors import LedgerError
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
-from vmwatch.models import SECOND, ChannelStanding, ChannelState, Delivery, Duration, Outcome, Receipt, Settlement
+from vmwatch.models import (
+    SECOND,
+    ChannelStanding,
+    ChannelState,
+    Delivery,
+    Duration,
+    Kind,
+    Outcome,
+    Receipt,
+    Settlement,
+)
 from vmwatch.settings import Settings
 from vmwatch.tally import Tally
 from vmwatch.voice import Voice
@@ -28,6 +38,8 @@ log = logging.getLogger(__name__)
 LEASE_MARGIN: Duration = 10 * SECOND
 """How much longer than an attempt may take a claim is good for."""
 SETTLE_AGAIN_S = 1.0
+TOLD_AGAIN = frozenset({Kind.VOICEMAIL_REMINDER, Kind.VOICEMAIL_ESCALATED})
+"""What nobody hears of unless it makes a sound, though a channel may show the message already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +97,7 @@ class Deliverer:
         self._voices |= languages.voices(settings, self._zone)
         self._policy = settings.delivery
         self._everyone = settings.recipients()
+        self._in_place = frozenset(name for name, channel in settings.channels.items() if channel.update_in_place)
         self._patience = {
             name: decide.patience_of(one, self._voices[name].zone) for name, one in settings.channels.items()
         }
@@ -175,8 +188,7 @@ class Deliverer:
     async def _deliver(self, claimed: _Claimed, *, go_on: bool) -> _Claimed | None:
         """The channel's next delivery, if this one was sent and it is to go on."""
         delivery, channel, followed = claimed.delivery, claimed.channel, self._clock.followed
-        text = self._words(delivery)
-        receipt = await channel.send(text, self._policy.timeout)
+        receipt = await self._attempt(delivery, channel)
         self._tally.delivered(channel.name, receipt.outcome)
         settlement, following = await self._settle(claimed, receipt, followed, go_on=go_on)
         _tell(settlement)
@@ -186,6 +198,28 @@ class Deliverer:
         if go_on and receipt.outcome is Outcome.SENT and self._holds(channel):
             return await self._next(channel.name)
         return following
+
+    async def _attempt(self, delivery: Delivery, channel: Channel) -> Receipt:
+        if delivery.alert.kind is Kind.VOICEMAIL_CLEARED:
+            return await channel.clear(delivery.alert.clears, self._policy.timeout)
+        sequence = self._sequence(delivery)
+        anew = await self._rings_again(delivery, sequence)
+        return await channel.send(self._words(delivery), self._policy.timeout, sequence, anew=anew)
+
+    def _sequence(self, delivery: Delivery) -> str:
+        """What the alert is to be known by on its channel; nothing: it is to stand beside others."""
+        if delivery.channel not in self._in_place or not delivery.alert.about:
+            return ""
+        return sequences.name(self._ledger.salt, delivery.channel, delivery.alert.about)
+
+    async def _rings_again(self, delivery: Delivery, sequence: str) -> bool:
+        """Whether something is shown by this name that is to be replaced with a sound."""
+        if not sequence or delivery.alert.kind not in TOLD_AGAIN:
+            return False
+        try:
+            return await self._ledger.outbox.shows(delivery.channel, sequence)
+        except LedgerError:
+            return False  # rather without a sound than not at all
 
     def _holds(self, channel: Channel) -> bool:
         """Whether what is sent next on it has to be decided first, rather than claimed with a settlement."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from vmwatch.models import Kind
+from vmwatch.models import WORDED, Kind
 from vmwatch.settings import Channel, Settings
 from vmwatch.templates import Filling
 from vmwatch.texts import ENGLISH, Key, Texts
@@ -85,7 +85,7 @@ def _voice(settings: Settings, name: str, here: tzinfo) -> Voice:
 
 
 def _templates(channel: Channel) -> Iterator[tuple[Kind, Mapping[str, Filling]]]:
-    for kind in Kind:
+    for kind in WORDED:
         written = channel.template(kind).model_dump(exclude_none=True)
         if written:
             yield kind, {part: filling(part, source) for part, source in written.items()}

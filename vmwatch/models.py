@@ -87,6 +87,8 @@ class Kind(StrEnum):
     VOICEMAIL_ESCALATED = "voicemail.escalated"
     VOICEMAIL_HEARD = "voicemail.heard"
     VOICEMAIL_DIGEST = "voicemail.digest"
+    VOICEMAIL_CLEARED = "voicemail.cleared"
+    """Says nothing: what was shown of a message goes away. Nobody asks for it, and it has no words."""
     LINE_LOCKED = "line.locked"
     LINE_REJECTED = "line.rejected"
     LINE_NOT_ENABLED = "line.not_enabled"
@@ -103,6 +105,10 @@ class Kind(StrEnum):
     @property
     def group(self) -> str:
         return self.value.partition(".")[0]
+
+
+WORDED = tuple(kind for kind in Kind if kind is not Kind.VOICEMAIL_CLEARED)
+"""The kinds that people read."""
 
 
 class Privacy(StrEnum):
@@ -333,6 +339,10 @@ class Alert:
     next_poll_at: Instant | None = None
     urgent: bool = False
     """Whether it passes what else would hold it."""
+    about: str = ""
+    """Its messages in one word: alerts about the same ones have the same."""
+    clears: str = ""
+    """What is to go away is known by this on its channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -483,6 +493,8 @@ class Receipt:
 
     outcome: Outcome
     detail: str = ""
+    shown_as: str | None = None
+    """What was sent can be replaced and cleared by this name; None: it can't."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,3 +512,5 @@ class Settlement:
     rest_until: Instant | None = None
     """Set where the attempt failed: no other delivery is tried again on this channel before."""
     alerts: tuple[Alert, ...] = ()
+    shown_as: str | None = None
+    """What was sent is to be cleared by this name once nothing of it is to be heard any more."""

@@ -70,7 +70,7 @@ GUARDS = {
     "sent is marked after the send": Guard(
         "vmwatch/deliver.py",
         """
-        receipt = await channel.send(text, self._policy.timeout)
+        receipt = await self._attempt(delivery, channel)
         self._tally.delivered(channel.name, receipt.outcome)
         settlement, following = await self._settle(claimed, receipt, followed, go_on=go_on)
 """,
@@ -78,7 +78,7 @@ GUARDS = {
         from vmwatch.models import Outcome
 
         settlement, following = await self._settle(claimed, Receipt(Outcome.SENT), followed, go_on=go_on)
-        await channel.send(text, self._policy.timeout)
+        await self._attempt(delivery, channel)
 """,
         "tests/test_deliver.py::test_stopping_lets_a_send_end_and_leaves_what_hangs_for_the_next_start",
     ),
@@ -87,6 +87,24 @@ GUARDS = {
         "found == voicemail.caller or not style.is_open",
         "found == voicemail.caller",
         "tests/test_voice.py::test_nothing_leaks_past_privacy",
+    ),
+    "what was heard while it was sent is cleared": Guard(
+        "vmwatch/ledger/outbox.py",
+        "                await shown.clear_if_over(transaction, settlement.delivery.id, now)\n",
+        "                pass\n",
+        "tests/test_ledger_shown.py::test_what_was_heard_while_it_was_sent_is_cleared_as_soon_as_that_is_noted",
+    ),
+    "a clearing is owed once": Guard(
+        "vmwatch/ledger/shown.py",
+        "            await transaction.run(_TAKE, id=delivery)\n",
+        "",
+        "tests/test_ledger_shown.py::test_it_is_cleared_once",
+    ),
+    "a server that clears nothing is no trouble": Guard(
+        "vmwatch/ntfy.py",
+        "if status in _CAN_T_CLEAR and status not in _LATER:",
+        "if False:",
+        "tests/test_in_place.py::test_a_server_that_was_taken_back_to_an_old_one_costs_nothing",
     ),
     "a template is judged before it runs": Guard(
         "vmwatch/templates.py",

@@ -14,7 +14,7 @@ from vmwatch.cli import addressed, desk
 from vmwatch.cli.parser import Options
 from vmwatch.errors import UsageError
 from vmwatch.heartbeat import Clock
-from vmwatch.models import Alert, Kind, Recipient
+from vmwatch.models import WORDED, Alert, Kind, Recipient
 from vmwatch.voice import Said, Voice
 
 _NOT_ASKED = "It does not ask for such alerts (events)"
@@ -71,8 +71,8 @@ async def preview(options: Options) -> int:
 
 
 def _kind(wanted: str) -> Kind:
-    if wanted not in list(Kind):
-        raise UsageError(f"{wanted}: there is no such kind of alert; the kinds are {desk.listed(Kind)}")
+    if wanted not in WORDED:
+        raise UsageError(f"{wanted}: there is no such kind of alert; the kinds are {desk.listed(WORDED)}")
     return Kind(wanted)
 
 

@@ -17,7 +17,7 @@ from vmwatch.config.gather import Gathered, shown
 from vmwatch.config.groups import between_groups, named_channels, unwise_groups
 from vmwatch.config.objections import Key, Objection, did_you_mean, dotted
 from vmwatch.errors import ConfigError
-from vmwatch.models import SECOND, Duration, Kind
+from vmwatch.models import SECOND, WORDED, Duration, Kind
 from vmwatch.settings import Settings, spelled
 
 BRISK: Duration = 15 * SECOND
@@ -110,7 +110,7 @@ def _bad_voices(gathered: Gathered) -> Iterator[Objection]:
     yield from _bad_places(gathered, ("alerts",), gathered.tree.get("alerts", {}))
     for name, channel in channels.items():
         yield from _bad_places(gathered, ("channels", name), channel)
-        for kind in Kind:
+        for kind in WORDED:
             yield from _bad_templates(gathered, ("channels", name, "templates", *kind.value.split(".")), kind)
 
 

@@ -36,11 +36,13 @@ def after_delivery(
 ) -> Settlement:
     """Sent and noted; or to be tried again later; or given up. `everyone` are all channels there are."""
     if receipt.outcome is Outcome.SENT:
-        return _sent(delivery, channel, moment, everyone)
+        return _sent(delivery, receipt, channel, moment, everyone)
     return _unsent(delivery, receipt, channel, moment, policy, everyone)
 
 
-def _sent(delivery: Delivery, channel: ChannelStanding, moment: Moment, everyone: tuple[Recipient, ...]) -> Settlement:
+def _sent(
+    delivery: Delivery, receipt: Receipt, channel: ChannelStanding, moment: Moment, everyone: tuple[Recipient, ...]
+) -> Settlement:
     return Settlement(
         delivery=delivery,
         state=DeliveryState.SENT,
@@ -51,6 +53,8 @@ def _sent(delivery: Delivery, channel: ChannelStanding, moment: Moment, everyone
         channel_before=channel,
         channel_after=_well(channel, moment),
         alerts=(_about(Kind.CHANNEL_RECOVERED, channel, everyone),) if channel.alerted else (),
+        # That messages were heard is news: it is not cleared as soon as it is there.
+        shown_as=None if delivery.alert.kind is Kind.VOICEMAIL_HEARD else receipt.shown_as,
     )
 
 

@@ -65,17 +65,17 @@ def holds(patience: Patience, queue: Queue, now: Instant) -> list[tuple[Arrival,
     sent_at, found = list(queue.sent_at), []
     for arrival in queue.fresh:
         held = hold(patience, arrival.kind, arrival.urgent, now, sent_at)
-        if held is None:
-            sent_at.append(now)
-        else:
+        if held is not None:
             found.append((arrival, held))
+        elif arrival.kind is not Kind.VOICEMAIL_CLEARED:
+            sent_at.append(now)
     return found
 
 
 def passes(patience: Patience, kind: Kind, urgent: bool) -> bool:
-    """A test is for the person who waits for it; a store in trouble silences everything else."""
+    """A test is for who waits for it; a store in trouble silences everything else; clearing makes no noise."""
     named = kind.value in patience.urgent or kind.group in patience.urgent
-    return urgent or named or kind.group in ("test", "store")
+    return urgent or named or kind.group in ("test", "store") or kind is Kind.VOICEMAIL_CLEARED
 
 
 def digest(channel: str, voicemails: Sequence[tuple[str, Voicemail]]) -> Alert:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vmwatch.ledger.engine import Transaction
 from vmwatch.ledger.rows import alert_to_json
 from vmwatch.models import Alert, DeliveryState, Fate, Instant, Kind, Silenced
+from vmwatch.sequences import about
 
 DROPPED = "dropped by a person"
 """A delivery's last word that keeps it withdrawn, even if its message is in the box again."""
@@ -55,6 +58,8 @@ async def keep_silenced(transaction: Transaction, silenced: Silenced, now: Insta
 
 
 async def _written(transaction: Transaction, alert: Alert, now: Instant) -> int:
+    if alert.messages and alert.number is not None:
+        alert = replace(alert, about=about((alert.number, message) for message in alert.messages))
     rows = await transaction.all(
         _INSERT, kind=alert.kind.value, number=alert.number, facts=alert_to_json(alert), now=now
     )

@@ -13,6 +13,7 @@ from vmwatch.decide import heard_of
 from vmwatch.ledger.alerts import DROPPED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import VOICEMAIL, alert_from_json, cells, columns, listed, value
+from vmwatch.ledger.shown import clear
 from vmwatch.models import Alert, FollowedUp, FollowUp, Instant, Unheard, Voicemail
 
 _FOLLOW_UP = columns(FollowUp)
@@ -85,6 +86,7 @@ _WITHDRAW_MENTIONS = f"""
 UPDATE delivery SET state = 'withdrawn', next_attempt_at = NULL, version = version + 1
 WHERE state = 'pending' AND alert_id IN (SELECT alert_id FROM mention WHERE number = :number AND message = :id)
   AND NOT {_STILL_UNHEARD}
+  AND NOT EXISTS (SELECT 1 FROM alert a WHERE a.id = delivery.alert_id AND a.kind = 'voicemail.cleared')
 """
 
 _ACK = """
@@ -208,6 +210,7 @@ async def acknowledge(transaction: Transaction, number: str, id_: str, now: Inst
     """A person sees to a message."""
     if await transaction.run(_ACK, number=number, id=id_, now=now):
         await end(transaction, number, [id_])
+        await clear(transaction, number, [id_], now)
 
 
 async def snooze(transaction: Transaction, number: str, id_: str, until: Instant, now: Instant) -> None:
@@ -219,7 +222,7 @@ async def snooze(transaction: Transaction, number: str, id_: str, until: Instant
     await transaction.run(_HOLD_SNOOZED, number=number, id=id_, until=until)
 
 
-async def tell_heard(transaction: Transaction, alert: Alert, ids: Sequence[str], now: Instant) -> None:
+async def tell_heard(transaction: Transaction, alert: Alert, ids: Sequence[str], now: Instant) -> Alert | None:
     """Owe an alert that messages were heard to those of its channels that got word of them; to none, none."""
     voicemails: list[Voicemail] = []
     got: set[str] = set()
@@ -228,5 +231,8 @@ async def tell_heard(transaction: Transaction, alert: Alert, ids: Sequence[str],
         voicemails += [value(Voicemail, row) for row in rows]
         got |= {channel for (channel,) in await transaction.all(_WHO_GOT_IT, number=alert.number, id=id_)}
     channels = tuple(name for name in alert.channels if name in got)
-    if channels:
-        await owe(transaction, heard_of(alert, voicemails, channels), now)
+    if not channels:
+        return None
+    facts = heard_of(alert, voicemails, channels)
+    await owe(transaction, facts, now)
+    return facts

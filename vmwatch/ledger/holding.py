@@ -6,12 +6,14 @@ A held delivery is a pending one like any other, whose next attempt is the end o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vmwatch import decide
 from vmwatch.ledger.alerts import IN_DIGEST, SEEN_TO, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.rows import VOICEMAIL, alert_from_json, listed, value
 from vmwatch.models import Arrival, Duration, Held, Hold, Instant, Kind, Queue, Voicemail
+from vmwatch.sequences import about
 
 MOST = 500
 """Deliveries of a channel that are sorted out at once."""
@@ -26,7 +28,9 @@ ORDER BY d.next_attempt_at, d.id LIMIT :most
 _UNJUDGED = (None, Held.SNOOZED)
 """A snooze may end in the quiet hours of whoever else is told."""
 _SENT_AT = """
-SELECT sent_at FROM delivery WHERE state = 'sent' AND channel = :channel AND sent_at > :since ORDER BY sent_at
+SELECT sent_at FROM delivery WHERE state = 'sent' AND channel = :channel AND sent_at > :since
+  AND NOT EXISTS (SELECT 1 FROM alert a WHERE a.id = alert_id AND a.kind = 'voicemail.cleared')
+ORDER BY sent_at
 """
 _UNTAKEN = "WHERE id = :id AND version = :version AND state = 'pending'"
 _HOLD = f"""
@@ -113,7 +117,8 @@ async def _digest(transaction: Transaction, channel: str, released: Sequence[Arr
 
 async def _owe_digest(transaction: Transaction, channel: str, still_new: StillNew, now: Instant) -> str:
     """Returns what is to be said of the deliveries that it stands for."""
-    alert_id = await owe(transaction, decide.digest(channel, list(still_new.values())), now)
+    alert = replace(decide.digest(channel, list(still_new.values())), about=about(still_new))
+    alert_id = await owe(transaction, alert, now)
     mentioned = [{"alert": alert_id, "number": number, "id": id_} for number, id_ in still_new]
     await transaction.many(_MENTION, mentioned)
     ((delivery_id,),) = await transaction.all(_NUMBER_OF, alert=alert_id)

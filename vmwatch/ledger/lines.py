@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmwatch.decide import heard
-from vmwatch.ledger import following
+from vmwatch.ledger import following, shown
 from vmwatch.ledger.alerts import DROPPED, IN_DIGEST, SEEN_TO, keep_silenced, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.history import enter, enter_block
@@ -299,8 +299,9 @@ async def _keep_messages(transaction: Transaction, decision: Decision, now: Inst
     if decision.left:
         await transaction.run(_WITHDRAW, number=number, now=now)
         await following.end(transaction, number, decision.left)
-        if decision.hear_of_left:
-            await following.tell_heard(transaction, heard(decision), decision.left, now)
+        tells = bool(decision.hear_of_left)
+        told = await following.tell_heard(transaction, heard(decision), decision.left, now) if tells else None
+        await shown.clear(transaction, number, decision.left, now, told)
     if decision.seen:
         await transaction.run(_OWE_AGAIN, number=number, now=now)
 

@@ -192,7 +192,10 @@ _FOLLOWING = (
     "ALTER TABLE delivery ADD COLUMN held_until BIGINT",  # the end of the last time that it was held
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _PROCESSES, _PAGE, _FOLLOWING)
+# What a channel shows of a message is replaced and cleared by this name; NULL: nothing is, or it can't be.
+_SHOWN = ("ALTER TABLE delivery ADD COLUMN shown_as TEXT",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _PROCESSES, _PAGE, _FOLLOWING, _SHOWN)
 
 NUMBERED = ("alert", "delivery", "history")
 """Tables whose rows the database numbers by itself."""

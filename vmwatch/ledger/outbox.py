@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from vmwatch.ledger import shown
 from vmwatch.ledger.alerts import DROPPED, SILENCED, owe
 from vmwatch.ledger.engine import Engine, Row, Transaction
 from vmwatch.ledger.holding import judge_anew
@@ -63,12 +64,12 @@ RETURNING id, channel, attempts, maybe_repeat, version, held_until,
 _SETTLE = """
 UPDATE delivery SET
     state = :state, next_attempt_at = :next_attempt_at, sent_at = :sent_at, last_error = :last_error,
-    maybe_repeat = :maybe_repeat, attempt_at = NULL, claimed_until = NULL, version = version + 1
+    maybe_repeat = :maybe_repeat, shown_as = :shown_as, attempt_at = NULL, claimed_until = NULL, version = version + 1
 WHERE id = :id AND version = :version
 """
 _SENT_ANYWAY = """
 UPDATE delivery SET state = 'sent', next_attempt_at = NULL, sent_at = :sent_at, last_error = NULL,
-    attempt_at = NULL, claimed_until = NULL, version = version + 1
+    shown_as = :shown_as, attempt_at = NULL, claimed_until = NULL, version = version + 1
 WHERE id = :id
 """
 
@@ -87,7 +88,7 @@ VALUES (:name, 1, 'ok', :now, 0, 0, 0) ON CONFLICT (name) DO UPDATE SET configur
 _FORGET_ALL = "UPDATE channel SET configured = 0"
 # The version stays: an attempt under way is settled as if nothing had been renamed.
 _RENAME = """
-UPDATE delivery SET channel = :new WHERE channel = :old AND state = 'pending'
+UPDATE delivery SET channel = :new WHERE channel = :old AND (state = 'pending' OR shown_as IS NOT NULL)
   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.alert_id = delivery.alert_id AND d.channel = :new)
 """
 
@@ -125,6 +126,8 @@ UPDATE delivery SET state = 'withdrawn', next_attempt_at = NULL, last_error = '{
 WHERE id = :id AND state IN ('pending', 'dead')
 """
 _DEAD = "SELECT id FROM delivery WHERE state = 'dead' ORDER BY id"
+
+_SHOWS = "SELECT 1 FROM delivery WHERE state = 'sent' AND channel = :channel AND shown_as = :name LIMIT 1"
 
 _DROP_CLAIMS = """
 UPDATE delivery SET next_attempt_at = attempt_at, claimed_until = NULL
@@ -225,8 +228,12 @@ class Outbox:
         """
 
         async def work(transaction: Transaction) -> Settled:
+            if settlement.shown_as is not None:
+                await shown.lock(transaction, settlement.delivery.id)
             await _settle_channel(transaction, settlement, now)
             await _settle_delivery(transaction, settlement)
+            if settlement.shown_as is not None:
+                await shown.clear_if_over(transaction, settlement.delivery.id, now)
             for alert in settlement.alerts:
                 await owe(transaction, alert, now)
             name, after = settlement.delivery.channel, settlement.channel_after
@@ -282,6 +289,10 @@ class Outbox:
 
     async def of_alert(self, alert_id: int) -> tuple[Owed, ...]:
         return _owed(await self._engine.read(_OF_ALERT, alert=alert_id))
+
+    async def shows(self, channel: str, name: str) -> bool:
+        """Whether a channel was sent something by this name that was not cleared."""
+        return bool(await self._engine.read(_SHOWS, channel=channel, name=name))
 
     async def dead(self) -> tuple[int, ...]:
         return tuple(row[0] for row in await self._engine.read(_DEAD))
@@ -363,9 +374,10 @@ async def _settle_delivery(transaction: Transaction, settlement: Settlement) -> 
         sent_at=settlement.sent_at,
         last_error=settlement.last_error,
         maybe_repeat=int(settlement.maybe_repeat),
+        shown_as=settlement.shown_as,
     )
     if not settled and settlement.state is DeliveryState.SENT:
-        await transaction.run(_SENT_ANYWAY, id=delivery.id, sent_at=settlement.sent_at)
+        await transaction.run(_SENT_ANYWAY, id=delivery.id, sent_at=settlement.sent_at, shown_as=settlement.shown_as)
 
 
 def _owed(rows: Iterable[Row]) -> tuple[Owed, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, create_model
 
-from vmwatch.models import Kind, Privacy
+from vmwatch.models import WORDED, Kind, Privacy
 from vmwatch.settings.table import AS_TEXT, HIDDEN, Table, event, not_empty, or_none
 from vmwatch.settings.times import Budget, QuietWindow, TimeOfDay, leaving_time, read_budget, time_of_day
 
@@ -35,7 +35,7 @@ def _templates(kinds: Sequence[str]) -> type[Table]:
     return create_model("Templates", __base__=Table, **fields)
 
 
-Templates = _templates([kind.value for kind in Kind])
+Templates = _templates([kind.value for kind in WORDED])
 
 
 class Channel(Table):
@@ -55,6 +55,8 @@ class Channel(Table):
     """None: as many as there are."""
     urgent: tuple[Annotated[str, BeforeValidator(event)], ...] = ()
     """Kinds or groups that are never held."""
+    update_in_place: bool = True
+    """At ntfy: a reminder replaces the announcement, and what was heard is cleared."""
 
     def template(self, kind: Kind) -> Template:
         return reduce(getattr, kind.value.split("."), self.templates)

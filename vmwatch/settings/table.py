@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr
 
-from vmwatch.models import Kind
+from vmwatch.models import WORDED
 
 _NAME = re.compile(r"[a-z0-9_]+")
-_GROUPS = frozenset(kind.group for kind in Kind)
-_KINDS = frozenset(kind.value for kind in Kind)
+_GROUPS = frozenset(kind.group for kind in WORDED)
+_KINDS = frozenset(kind.value for kind in WORDED)
 
 
 def event(value: Any) -> str:

@@ -60,6 +60,7 @@ _WORDS: Mapping[Kind, Words] = {
     Kind.VOICEMAIL_ESCALATED: unheard.escalated,
     Kind.VOICEMAIL_HEARD: unheard.heard,
     Kind.VOICEMAIL_DIGEST: unheard.digest,
+    Kind.VOICEMAIL_CLEARED: unheard.heard,  # never sent
     Kind.LINE_LOCKED: troubles.any_line(troubles.locked),
     Kind.LINE_REJECTED: troubles.rejected,
     Kind.LINE_NOT_ENABLED: troubles.not_enabled,
