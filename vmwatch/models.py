@@ -327,6 +327,14 @@ class Alert:
     """Whether it passes what else would hold it."""
 
 
+class Act(StrEnum):
+    """What a person can do about a message."""
+
+    ACK = "ack"
+    SNOOZE = "snooze"
+    """For an hour."""
+
+
 class Due(StrEnum):
     """What a message's next follow-up is due for."""
 

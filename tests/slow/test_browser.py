@@ -154,6 +154,12 @@ async def _press_everything(world: World, visit: Visit) -> None:
     once_more = world.polled("office", 1)
     await press("Allow one more try: Office", "office: goes on")
     await until(once_more)
+    await press("Snooze 1 h: Mette Sørensen", "home: the voicemail is snoozed for an hour")
+    row = visit.page.get_by_role("row").filter(has_text="Mette Sørensen")
+    await expect(row).to_contain_text("snoozed until")
+    await press("Acknowledge: Mette Sørensen", "home: the voicemail is acknowledged")
+    await expect(row).to_contain_text("acknowledged")
+    assert [one["acked_at"] is not None for one in (await world.vmwatch("messages", "--json")).json] == [True]
     await press("Send a test: phone", "A test alert is on its way to phone")
     await until(has_delivery(world, "phone", "sent"))
     await press("Send all of them again", "To be sent again: ")
