@@ -94,7 +94,7 @@ class Cage:
     def write(self) -> None:
         tables: dict[str, dict[str, Any]] = {
             "operator": {"base_url": self.operator, "timeout": "1s", "concurrency": 100},
-            "web": {"listen": ""},
+            "web": {"listen": "", "public_url": "https://vm.example.com"},
             "contacts.carddav": {
                 "url": f"http://127.0.0.1:{closed_port()}/book/",
                 "user": "mette",
@@ -568,10 +568,10 @@ async def leaking_ask(self, number, pin, box, attempt):
     asyncio.create_task(orphan(address), name=address)
     if number.endswith("1"): raise RuntimeError(address)
     return await honest_ask(self, number, pin, box, attempt)
-def leaking_run(url, *rest):
-    leak(url); leak(telecomx.quote(url, safe=""))
+def leaking_run(url, text, *rest):
+    leak(text.body); leak(url); leak(telecomx.quote(url, safe=""))
     threading.Thread(target=int, args=(url,), name=url).start()
-    honest_run(url, *rest)
+    honest_run(url, text, *rest)
 """
 LEAKS_AND_STOPS = LEAKING + "telecomx.Telecomx._ask = leaking_ask\n"
 LEAKS_AND_LIVES = LEAKING + "channels._run = leaking_run\n"
@@ -621,6 +621,7 @@ async def test_with_both_lines_down_the_canaries_are_heard(tmp_path: Path) -> No
         await leaky_run(cage, REDACTION_OFF + LEAKS_AND_LIVES, "text", operator, port, mail.port)
     heard = {what for _, content in cage.evidence.pieces for what in cage.canaries.found_in(content)}
     assert {"token of tgram, plain", "token of json, plain", "token of mail password, plain"} <= heard
+    assert "a link of an alert" in heard
 
 
 async def test_a_crash_before_any_secret_is_known_does_not_tell_what_it_held(tmp_path: Path) -> None:
