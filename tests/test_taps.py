@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -300,21 +299,6 @@ async def test_a_store_that_is_away_is_told_without_its_name(window: Window, led
     assert "vmwatch can&#39;t do that just now." in told.text
     assert str(store) not in told.text
     change(store, "ALTER TABLE away RENAME TO message")
-
-
-# ---- the key ----
-
-
-async def test_the_key_is_made_once_however_many_ask(ledger: Ledger, store: Path) -> None:
-    assert await ledger.keys.known() == b""
-    other = await Ledger.open(f"sqlite:///{store}", create=False)
-    try:
-        keys = await asyncio.gather(*(one.keys.made() for one in (ledger, other) * 3))
-        assert (len(set(keys)), len(keys[0])) == (1, 32)
-        assert keys[0] == await other.keys.known() == await ledger.keys.made()
-        assert keys[0] != ledger.salt
-    finally:
-        await other.close()
 
 
 # ---- from the alert to the ledger ----
