@@ -10,6 +10,7 @@ evidence.clean()                                      # AssertionError names the
 from __future__ import annotations
 
 import json
+import re
 import string
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from pathlib import Path
 from random import Random
 from urllib.parse import quote
 
+SIGNED = re.compile(rb"(?:/|%2f)(?:ack|snooze)(?:/|%2f)[a-z2-7]{20,}\.[a-z2-7]{20,}")
+"""A link of an alert that somebody could use. Each is another one: they are known by their form."""
 TELLING = 8
 """So many characters of a token, from its beginning or up to its end, tell as much as the whole."""
 
@@ -37,7 +40,8 @@ class Canaries:
     def found_in(self, content: bytes) -> list[str]:
         """`pin of home, as base64`, for each that occurs."""
         low = content.lower()
-        return [what for what, needle in self._needles() if needle in low]
+        found = [what for what, needle in self._needles() if needle in low]
+        return [*found, "a link of an alert"] if SIGNED.search(low) else found
 
     def _needles(self) -> Iterator[tuple[str, bytes]]:
         secrets = [(f"pin of {name}", pin) for name, pin in self._pins.items()]

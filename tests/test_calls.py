@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from urllib.parse import unquote
 
 import pytest
@@ -10,15 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from receivers import MailServer, Webhook
 
+from vmwatch import languages
 from vmwatch.calls import in_html, in_markdown, in_ntfy_url
 from vmwatch.channels import Channel, prepare, shown
-from vmwatch.models import MINUTE, Outcome
-from vmwatch.wording import Text
+from vmwatch.models import MINUTE, Links, Outcome
+from vmwatch.texts import ENGLISH
+from vmwatch.wording import Text, tappable
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
 NUMBER = "+4599778822"
 ALERT = Text("Voicemail from Donald", f"From: Donald <b>\nCall back: {NUMBER}", NUMBER, "Call back")
+ACK, SNOOZE = (f"https://vm_1.example.com/vm/{act}/abc2-_x.def3" for act in ("ack", "snooze"))
+LINKS = Links(ACK, SNOOZE)
+TAPPABLE = tappable(ALERT, LINKS, ENGLISH)
+BARE = [f"Acknowledge: {ACK}", f"Snooze 1 h: {SNOOZE}"]
+DANISH = languages.texts("da")
 SILENT = Text("Voicemail from Donald", "From: Donald\nLine: Home")
 MATTERMOST = "mmost://127.0.0.1/3ccdd113474722377935511fc85d3dd4?format=markdown"
 NO_NUMBERS = ["", "112", "+45", "+0599778822", "+4599778822\n", "99778822", "tel:+4599778822", "+45 99 77 88 22", "+4599778822;x"]  # fmt: skip  # noqa: E501
@@ -58,6 +66,82 @@ async def test_ntfy_has_a_tap_and_a_button_that_call_back() -> None:
     assert request.body == {"topic": "topic", "title": ALERT.title, "message": ALERT.body}
     assert unquote(request.headers["X-Click"]) == f"tel:{NUMBER}"
     assert request.headers["X-Actions"] == f"view, Call back, tel:{NUMBER}"
+
+
+async def test_ntfy_has_the_links_as_buttons_instead_of_lines() -> None:
+    async with Webhook() as hook:
+        await Channel("phone", f"ntfy://127.0.0.1:{hook.port}/topic").send(TAPPABLE, MINUTE)
+        (request,) = await hook.heard(1)
+    assert request.body["message"] == ALERT.body
+    assert request.headers["X-Actions"] == (
+        f"view, Call back, tel:{NUMBER}; view, Acknowledge, {ACK}; view, Snooze 1 h, {SNOOZE}"
+    )
+
+
+async def test_without_a_number_there_are_the_links_alone_and_no_tap_that_calls() -> None:
+    async with Webhook() as hook:
+        await Channel("phone", f"ntfy://127.0.0.1:{hook.port}/topic").send(tappable(SILENT, LINKS, DANISH), MINUTE)
+        (request,) = await hook.heard(1)
+    assert request.headers["X-Actions"] == f"view, Kvitter, {ACK}; view, Udskyd 1 t, {SNOOZE}"
+    assert "X-Click" not in request.headers
+
+
+async def test_where_a_person_wrote_buttons_of_their_own_the_links_are_lines() -> None:
+    async with Webhook() as hook:
+        url = f"ntfy://127.0.0.1:{hook.port}/topic?actions=view%2C%20Mine%2C%20https%3A%2F%2Fexample.com"
+        await Channel("phone", url).send(TAPPABLE, MINUTE)
+        (request,) = await hook.heard(1)
+    assert request.headers["X-Actions"] == "view, Mine, https://example.com"
+    assert request.body["message"] == TAPPABLE.body
+
+
+async def test_mail_in_html_has_the_links_and_plain_mail_their_urls() -> None:
+    async with MailServer() as mail:
+        await Channel("mail", f"{mail.url}&format=html").send(TAPPABLE, MINUTE)
+        await Channel("mail", mail.url).send(TAPPABLE, MINUTE)
+        rich, plain = await mail.heard(2)
+    html = rich.message.get_body(("html",))
+    assert html is not None
+    shown = html.get_content().replace("=\n", "")
+    assert f'<a href="{ACK}">Acknowledge</a><br/><a href="{SNOOZE}">Snooze&nbsp;1&nbsp;h</a>' in shown
+    assert plain.message.get_content().splitlines()[-2:] == [f"Acknowledge: {ACK}", f"Snooze 1 h: {SNOOZE}"]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (MATTERMOST, [f"[Acknowledge]({ACK})", f"[Snooze 1 h]({SNOOZE})"]),
+        ("ntfy://127.0.0.1/topic?format=markdown&actions=x", [f"[Acknowledge]({ACK})", f"[Snooze 1 h]({SNOOZE})"]),
+        ("discord://123456789012345678/abcdefghijklmnopqrstuvwxyz?format=markdown", BARE),
+        ("mmost://127.0.0.1/3ccdd113474722377935511fc85d3dd4", BARE),
+        ("tgram://123456789:abcdefg_hijklmnop/12315544/", BARE),
+        ("json://127.0.0.1/", BARE),
+    ],
+)
+@pytest.mark.parametrize(
+    "foreign", ["Donald", "https://evil.example.com/ack/x [Acknowledge](https://evil.example.com)"]
+)
+def test_each_channel_shows_the_links_as_it_can_whole_and_no_others(url: str, said: list[str], foreign: str) -> None:
+    text = tappable(Text("title", f"From: {foreign}", NUMBER, "Call back"), LINKS, ENGLISH)
+    found = shown(url, text)
+    assert [line.rstrip() for line in found.body.splitlines()[-2:]] == said
+    assert [line.rstrip() for line in found.plain.splitlines()[-2:]] == BARE
+    if "json" not in url:
+        assert "https://evil" not in found.body
+        assert "](https://evil" not in found.body
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (MATTERMOST, f"Tap [Acknowledge]({ACK})!"),
+        ("json://127.0.0.1/", f"Tap {ACK}!"),
+        ("tgram://123456789:abcdefg_hijklmnop/12315544/", f"Tap {ACK}!"),
+        ("mailgun://user@example.com/aaaaaaaa-bbbbbbbb-cccccccc/", f'Tap&nbsp;<a href="{ACK}">Acknowledge</a>!'),
+    ],
+)
+def test_a_link_that_stands_alone_in_a_template_is_whole_too(url: str, said: str) -> None:
+    assert shown(url, replace(TAPPABLE, body=f"Tap {ACK}!")).body == said
 
 
 @pytest.mark.parametrize("text", [SILENT, Text("t", "b", "112", "Call back")])

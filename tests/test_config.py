@@ -372,6 +372,30 @@ def test_this_machine_s_own_addresses_need_no_token(tmp_path: Path, listen: str,
     assert (web.address, web.token) == (address, None)
 
 
+@pytest.mark.parametrize(
+    ("written", "public_url", "names"),
+    [
+        ("https://vm.example.com", "https://vm.example.com", ("a.example.com", "vm.example.com")),
+        ("https://VM.example.com:8443/", "https://VM.example.com:8443", ("a.example.com", "vm.example.com")),
+        ("http://vm.example.com/home/vm/", "http://vm.example.com/home/vm", ("a.example.com", "vm.example.com")),
+        ("http://192.0.2.7:8480", "http://192.0.2.7:8480", ("a.example.com", "192.0.2.7")),
+        ("https://[2001:db8::1]", "https://[2001:db8::1]", ("a.example.com", "2001:db8::1")),
+        ("", "", ("a.example.com",)),
+    ],
+)
+def test_the_public_url_s_host_is_a_name_of_this_server(
+    tmp_path: Path, written: str, public_url: str, names: tuple[str, ...]
+) -> None:
+    web = loaded(tmp_path, f"{GOOD}[web]\nhosts = ['a.example.com']\npublic_url = '{written}'").settings.web
+    assert (web.public_url, web.names) == (public_url, names)
+
+
+def test_a_public_url_where_nobody_listens_is_warned_of(tmp_path: Path) -> None:
+    one = loaded(tmp_path, f"{GOOD}[web]\nlisten = ''\npublic_url = 'https://vm.example.com'")
+    (warning,) = one.warnings
+    assert warning.endswith(': web.public_url: is of no use while web.listen is ""')
+
+
 @pytest.mark.parametrize("where", ["0.0.0.0:8480", "[::]:8480", "192.0.2.7:8480"])
 def test_a_token_can_be_a_credential_and_is_never_shown(tmp_path: Path, credentials: Path, where: str) -> None:
     token = "hidden-token-of-the-page"
@@ -380,7 +404,7 @@ def test_a_token_can_be_a_credential_and_is_never_shown(tmp_path: Path, credenti
     assert one.settings.web.token is not None
     assert one.settings.web.token.get_secret_value() == token
     assert token in one.secrets
-    assert config.redacted(one)["web"] == {"listen": where, "token": "<secret>", "hosts": []}
+    assert config.redacted(one)["web"] == {"listen": where, "token": "<secret>", "hosts": [], "public_url": ""}
     assert token not in repr(one)
 
 

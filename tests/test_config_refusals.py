@@ -36,6 +36,8 @@ NO_TOKEN = (
 )
 TOKEN = "must be 16 to 200 letters, digits or signs, without blanks"
 HOST = 'must be a host\'s name without a port, like "vmwatch.example.com"'
+PUBLIC = 'must be the URL by which others reach vmwatch, like "https://vm.example.com"'
+PLAIN = "must have nothing but letters without accents, digits and . _ - / in its host and path"
 ORDERED = 'must be in order: first waits such as "30m", "2h", then times such as "next 08:00"'
 NO_LINE = "lines: there is no line: add a table such as [lines.home]"
 NO_CHANNEL = "channels: there is no channel: add a table such as [channels.phone]"
@@ -556,6 +558,28 @@ REFUSED: list[tuple[str, str, list[str]]] = [
     ),
     ("a host with a port", in_web('hosts = ["a.example.com:8480"]'), [f"7: web.hosts: entry 1: {HOST}"]),
     ("a host that is a URL", in_web('hosts = ["a", "http://a"]'), [f"7: web.hosts: entry 2: {HOST}"]),
+    *(
+        (f"a public URL: {url[:40]}", in_web(f'public_url = "{url}"'), [f"7: web.public_url: {words}"])
+        for url, words in {
+            "vm.example.com": PUBLIC,
+            "ftp://vm.example.com": PUBLIC,
+            "https://": PUBLIC,
+            "/vm": PUBLIC,
+            "https://vm.example.com:83520": "has an impossible host or port",
+            "https://[::1": "has an impossible host or port",
+            "https://me:hidden@vm.example.com": "must not have a user name or a password",
+            "https://hidden@vm.example.com": "must not have a user name or a password",
+            "https://vm.example.com/?": "must not have a query or a fragment",
+            "https://vm.example.com/#x": "must not have a query or a fragment",
+            "https://vm.example.com/a b": "must not have blanks, backslashes or control characters",
+            "https://vm.example.com/<b>": PLAIN,
+            "https://vm.example.com/a*b": PLAIN,
+            "https://vm.example.com/%61": PLAIN,
+            "https://vm.example.com//a": PLAIN,
+            "https://vm.exämple.com": PLAIN,
+            "https://vm.example.com/" + "x" * 80: "must be at most 80 characters, for it stands in every alert",
+        }.items()
+    ),
     ("a host without letters", in_web('hosts = [""]'), [f"7: web.hosts: entry 1: {HOST}"]),
     (
         "a heartbeat to nowhere",

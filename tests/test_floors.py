@@ -15,7 +15,7 @@ ROOT = Path(vmwatch.__file__).parent
 FLOORS = {
     0: {"models", "texts"},
     1: {"errors", "backoff", "settings", "reading", "wording", "pins", "redaction", "tally", "samples", "templates"}
-    | {"vcards", "multistatus", "hours", "sequences"},
+    | {"vcards", "multistatus", "hours", "sequences", "links"},
     2: {"calls", "decide", "condition", "voice", "book"},
     3: {
         "config",

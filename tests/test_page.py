@@ -85,8 +85,8 @@ async def test_it_shows_lines_messages_channels_and_what_became_of_each_alert(wi
 @pytest.mark.parametrize(
     ("statement", "shown", "not_shown"),
     [
-        ("UPDATE message SET acked_at = 1", "new seen to", "snoozed"),
-        ("UPDATE message SET snoozed_until = 4000000000000", "new snoozed 2096", "seen to"),
+        ("UPDATE message SET acked_at = 1", "new acknowledged", "snoozed"),
+        ("UPDATE message SET snoozed_until = 4000000000000", "new snoozed until 2096", "acknowledged"),
         ("UPDATE message SET snoozed_until = 1", "new", "snoozed"),
         ("UPDATE delivery SET waits = 'quiet'", "phone: held by quiet hours", "phone: waits"),
         (

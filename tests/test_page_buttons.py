@@ -21,7 +21,8 @@ from vmwatch.ledger import Ledger
 from vmwatch.models import FOREVER, HOUR, SECOND, DeliveryState, Kind, LineState
 from vmwatch.web import listener
 
-ACTS = ("/act/poll", "/act/pause", "/act/pause-an-hour", "/act/resume", "/act/retry", "/act/test")
+MESSAGES = ("/act/ack", "/act/snooze-an-hour")
+ACTS = ("/act/poll", "/act/pause", "/act/pause-an-hour", "/act/resume", "/act/retry", "/act/test", *MESSAGES)
 FORMS = (*ACTS, "/login", "/logout")
 
 
@@ -92,6 +93,64 @@ async def test_a_test_is_owed_to_one_channel(window: Window, ledger: Ledger) -> 
     answer = await window.post("/act/test", channel="mail")
     assert answer.headers["location"] == "/?told=tested&of=mail"
     assert [(owed.kind, owed.channel) for owed in await outbox(ledger)] == [(Kind.TEST, "mail")]
+
+
+async def test_a_voicemail_is_acknowledged_or_snoozed_and_its_row_says_so(window: Window, ledger: Ledger) -> None:
+    await polled(ledger, "a")
+    await polled(ledger, "a", "b")
+    snoozed = await window.post("/act/snooze-an-hour", message=f"{NUMBER} a")
+    assert snoozed.headers["location"] == "/?told=snoozed-an-hour&of=home"
+    (a,), (b,) = await ledger.messages.with_id("a"), await ledger.messages.with_id("b")
+    assert a.snoozed_until is not None
+    assert abs(a.snoozed_until - window.clock.now() - HOUR) < 60 * SECOND
+    assert (b.snoozed_until, window.rung) == (None, 1)
+    page = (await window.get(snoozed.headers["location"])).text
+    assert "home: the voicemail is snoozed for an hour" in page
+    assert "snoozed until <time" in page
+    assert acts_of(page, "a") == list(MESSAGES), "it may be acknowledged after all, or snoozed for longer"
+    acked = await window.post("/act/ack", message=f"{NUMBER} a")
+    assert acked.headers["location"] == "/?told=acknowledged&of=home"
+    (a,), (b,) = await ledger.messages.with_id("a"), await ledger.messages.with_id("b")
+    assert (a.acked_at is not None, a.snoozed_until, b.acked_at) == (True, None, None)
+    page = (await window.get()).text
+    assert "acknowledged <time" in page
+    assert "snoozed until" not in page
+    assert (acts_of(page, "a"), acts_of(page, "b")) == ([], list(MESSAGES))
+    assert "kvitteret <time" in (await window.get("/?lang=da")).text
+
+
+async def test_a_snooze_that_is_over_is_not_shown(window: Window, ledger: Ledger, store: Path) -> None:
+    await polled(ledger, "a")
+    change(store, "UPDATE message SET snoozed_until = ?, alert_id = 1", window.clock.now() - SECOND)
+    page = (await window.get()).text
+    assert "snoozed until" not in page
+    assert acts_of(page, "a") == list(MESSAGES)
+
+
+@pytest.mark.parametrize("column", ["left_new_at = 1", "alert_id = NULL"], ids=["heard", "not announced"])
+async def test_what_was_heard_or_not_announced_has_no_buttons(
+    window: Window, ledger: Ledger, store: Path, column: str
+) -> None:
+    await polled(ledger, "a")
+    change(store, f"UPDATE message SET {column}")
+    assert acts_of((await window.get()).text, "a") == []
+
+
+@pytest.mark.parametrize("path", MESSAGES)
+async def test_who_presses_too_late_is_told_that_it_was_heard(
+    window: Window, ledger: Ledger, store: Path, path: str
+) -> None:
+    await polled(ledger, "a")
+    change(store, "UPDATE message SET left_new_at = 1")
+    before = content(store)
+    answer = await window.post(path, message=f"{NUMBER} a")
+    assert answer.headers["location"] == "/?told=not-new&of=home"
+    assert "home: the voicemail is no longer new" in (await window.get(answer.headers["location"])).text
+    assert content(store) == before
+
+
+def acts_of(page: str, id_: str) -> list[str]:
+    return re.findall(rf'formaction="([^"]*)" name="message" value="\{NUMBER} {id_}"', page)
 
 
 @pytest.mark.parametrize(
@@ -186,11 +245,17 @@ async def test_the_key_of_another_login_or_another_process_is_none(window: Windo
         ("/act/retry", {"delivery": "-1"}, "there is no such delivery"),
         ("/act/retry", {"delivery": "9" * 30}, "there is no such delivery"),
         ("/act/test", {"channel": "nobody"}, "there is no such channel; the channels are mail, phone"),
+        ("/act/ack", {}, "the form names no message"),
+        ("/act/ack", {"message": NUMBER}, "there is no such message"),
+        ("/act/ack", {"message": "a"}, "there is no such message"),
+        ("/act/ack", {"message": f"{NUMBER} b"}, "there is no such message"),
+        ("/act/snooze-an-hour", {"message": "+4571919990 a"}, "there is no such message"),
     ],
 )
 async def test_what_is_not_there_is_refused_in_a_sentence(
-    window: Window, store: Path, path: str, fields: dict[str, str], sentence: str
+    window: Window, ledger: Ledger, store: Path, path: str, fields: dict[str, str], sentence: str
 ) -> None:
+    await polled(ledger, "a")
     before = content(store)
     refused = await window.post(path, **fields)
     assert (refused.status, refused.json) == (400, {"error": sentence})

@@ -12,7 +12,7 @@ from vmwatch.models import Kind
 
 KEYS = [
     *("channel", "kind", "wanted", "language", "timezone", "privacy"),
-    *("title", "body", "format", "call", "template_error"),
+    *("title", "body", "format", "call", "buttons", "template_error"),
 ]
 
 
@@ -48,6 +48,7 @@ async def test_a_stored_message_is_shown_as_each_channel_would_get_it(world: Wor
         "Modtaget: man. 1. jan. 2024 kl. 01.00 CET\nRing tilbage: +4599778822",
         "format": "text",
         "call": "+4599778822",
+        "buttons": [],
         "template_error": None,
     }
     assert (work["title"], work["body"]) == ("Voicemail from +45 99 •• •• 22", "+45 99 •• •• 22 on Hjemme")
@@ -58,6 +59,22 @@ async def test_a_stored_message_is_shown_as_each_channel_would_get_it(world: Wor
     ]
     assert hook.record == []
     assert await world.outbox() == []
+
+
+async def test_links_are_shown_where_they_would_stand_and_nobody_can_use_them(world: World, hook: Webhook) -> None:
+    configured(world, hook)
+    world.config["web"] = {"listen": "127.0.0.1:0", "public_url": "https://vm.example.com"}
+    world.channel("tap", f"ntfy://127.0.0.1:{hook.port}/topic")
+    ran, told = await asyncio.gather(world.vmwatch("preview", "--json"), world.vmwatch("preview", "--channel", "tap"))
+    phone, _, tap = ran.json
+    acts = {"Kvitter": "https://vm.example.com/ack/sample", "Udskyd 1 t": "https://vm.example.com/snooze/sample"}
+    assert phone["body"].splitlines()[-2:] == [f"{label}: {url}" for label, url in acts.items()]
+    call = {"label": "Ring tilbage", "url": "tel:+4599778822"}
+    assert tap["buttons"] == [call, *({"label": label, "url": url} for label, url in acts.items())]
+    assert "https:" not in tap["body"]
+    assert "  [Kvitter] https://vm.example.com/ack/sample" in told.out.splitlines()
+    assert (await world.vmwatch("check", "--json")).json["config"]["web"]["public_url"] == "https://vm.example.com"
+    assert "https://vm.example.com" in (await world.vmwatch("check")).out
 
 
 async def test_a_sample_needs_no_store_and_leaves_none(world: World, hook: Webhook) -> None:

@@ -16,7 +16,9 @@ from urllib.parse import quote
 import pytest
 from canaries import Canaries, Evidence
 
+from vmwatch.links import path
 from vmwatch.logs import Format, set_up, visible
+from vmwatch.models import HOUR, Act
 from vmwatch.redaction import SECRET, Redaction
 
 BIRDS = Canaries()
@@ -40,6 +42,7 @@ def percent(text: str) -> str:
     return "".join(f"%{ord(character):02X}" for character in text)
 
 
+LINK = f"https://vm.example.com{path(Act.ACK, '+4571919998', '65a1b2c3d4e5f60718293a4b', HOUR, b'key')}"
 TOLD = {
     "the operator's address": URL,
     "the operator's address, quoted": quote(URL, safe=""),
@@ -64,6 +67,9 @@ TOLD = {
     "a login of a channel in base64": f"Basic {encoded(f'{USER}:p@{PASSWORD}')}",
     "a header's value": f"X-Token: {HEADER}",
     "escapes of JSON": json.dumps(f"{TOPIC}/{PIN}").replace(PIN[0], f"\\u{ord(PIN[0]):04x}"),
+    "a link of an alert": f"Acknowledge: {LINK}",
+    "a link of an alert in a request": repr(f"POST {LINK.removeprefix('https://vm.example.com')} HTTP/1.1".encode()),
+    "a link of an alert, quoted": quote(f"view, Snooze 1 h, {LINK.replace('/ack/', '/snooze/')}", safe=""),
     "several lines": f"GET\n  {URL}\n\n{TOPIC}\r\n{BOT}",
 }
 
@@ -95,6 +101,13 @@ def test_a_secret_is_found_in_every_form(told: str) -> None:
 )
 def test_what_is_no_secret_is_left_as_it_is(text: str) -> None:
     assert redaction()(text) == text
+
+
+@pytest.mark.parametrize("kept", [5, 20, 53, 60])
+def test_of_a_link_that_was_cut_nothing_is_left_that_could_be_guessed_on(kept: int) -> None:
+    cut = LINK[: -len(LINK.partition("/ack/")[2]) + kept + 10]
+    assert redaction()(f"asked for {cut}") == f"asked for https://vm.example.com/ack/{SECRET}"
+    assert redaction()("https://vm.example.com/ack/sample") == "https://vm.example.com/ack/sample"
 
 
 def test_the_words_of_the_house_and_names_stay_readable_even_where_a_url_has_them() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmwatch import languages, samples
-from vmwatch.models import WORDED, Alert, Kind, Privacy, Reason, Voicemail
+from vmwatch.models import WORDED, Alert, Kind, Links, Privacy, Reason, Voicemail
 from vmwatch.texts import ENGLISH
 from vmwatch.voice import Voice, filling, objection
 from vmwatch.wording import REPEAT, Style, Text, masked, text
@@ -245,6 +245,40 @@ def in_words(source: str, kind: Kind = Kind.VOICEMAIL_NEW, part: str = "body", p
 def test_a_template_says_it_in_a_person_s_own_words(source: str, kind: Kind, said: str) -> None:
     assert objection(kind, "body", source) is None
     assert in_words(source, kind).body == said
+
+
+LINKS = Links("https://vm.example.com/ack/x", "https://vm.example.com/snooze/x")
+
+
+@pytest.mark.parametrize("privacy", Privacy)
+@pytest.mark.parametrize("kind", [Kind.VOICEMAIL_NEW, Kind.VOICEMAIL_REMINDER, Kind.VOICEMAIL_ESCALATED])
+def test_links_come_last_in_the_channel_s_language_and_show_no_more_than_privacy_does(
+    kind: Kind, privacy: Privacy
+) -> None:
+    alert = samples.alert(kind, NEW_YEAR)
+    without, said = (Voice(UTC, DANISH, privacy).says(alert, links=one).text for one in (Links(), LINKS))
+    assert said.body == f"{without.body}\nKvitter: {LINKS.ack}\nUdskyd 1 t: {LINKS.snooze}"
+    assert [(tap.label, tap.url) for tap in said.taps] == [("Kvitter", LINKS.ack), ("Udskyd 1 t", LINKS.snooze)]
+    assert (said.title, without.taps) == (without.title, ())
+    repeated = Voice(UTC, DANISH, privacy).says(alert, maybe_repeat=True, links=LINKS).text
+    assert repeated.body.startswith(f"{said.body}\n(")
+
+
+@pytest.mark.parametrize(
+    ("source", "with_links", "without"),
+    [
+        ("{{ ack_url }} {{ snooze_url }}!", f"{LINKS.ack} {LINKS.snooze}!", "!"),
+        ("{% if ack_url %}tap{% else %}call{% endif %}", "tap", "call"),
+        ("{{ line }}", "Home", "Home"),
+    ],
+)
+def test_a_template_has_the_links_where_it_wants_them(source: str, with_links: str, without: str) -> None:
+    assert objection(Kind.VOICEMAIL_NEW, "body", source) is None
+    voice = Voice(UTC, ENGLISH, templates={Kind.VOICEMAIL_NEW: {"body": filling("body", source)}})
+    alert = samples.alert(Kind.VOICEMAIL_NEW, NEW_YEAR)
+    said = [voice.says(alert, links=links).text for links in (LINKS, Links())]
+    assert [one.body for one in said] == [with_links, without]
+    assert [len(one.taps) for one in said] == [2, 0], "buttons are no part of the words"
 
 
 def test_every_variable_and_every_kind_is_in_the_documentation_and_no_other() -> None:

@@ -129,7 +129,7 @@ async def test_a_reload_asks_for_the_token_from_then_on_and_never_tells_it(world
         assert (await told(daemon, "/api/status", Authorization=f"Bearer {TOKEN}")).status == 200
         assert TOKEN not in daemon.said()
     checked = await world.vmwatch("check", "--json")
-    assert checked.json["config"]["web"] == {"listen": "0.0.0.0:0", "token": "<secret>", "hosts": []}
+    assert checked.json["config"]["web"] == {"listen": "0.0.0.0:0", "token": "<secret>", "hosts": [], "public_url": ""}
 
 
 async def test_a_reload_to_an_address_that_is_taken_is_refused_and_the_old_one_stays(

@@ -24,6 +24,7 @@ and body alike, per channel:
 
 **Calling back.** What is harmless by then gets a `tel:` link, made of a number in E.164 and nothing else: in Markdown,
 in HTML mail, and as ntfy's tap and button. Elsewhere the number stands there for people's phones to notice.
+Our own links about a voicemail are made in the same places; elsewhere their URL stands there whole.
 
 A line break in a title never becomes a mail header: titles are made one line here, whatever a plug-in does.
 
@@ -46,6 +47,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import apprise
 import urllib3
@@ -55,7 +57,7 @@ from apprise.utils.parse import parse_urls
 
 from vmwatch import calls, ntfy
 from vmwatch.models import SECOND, Duration, Outcome, Receipt
-from vmwatch.wording import Text
+from vmwatch.wording import Tap, Text
 
 MOST_ABANDONED = 4
 """Threads of one channel that may hang past their time limit before no further one is started."""
@@ -178,7 +180,8 @@ class Channel:
 
 def _in_ntfy(url: str, text: Text) -> ntfy.Letter | None:
     """What we publish at ntfy by ourselves; None: Apprise does, or it is another service."""
-    plugin = _build(calls.in_ntfy_url(url, text)) if _speaks_ntfy(url) else None
+    url, text, _ = _tappable(url, text)
+    plugin = _build(url) if _speaks_ntfy(url) else None
     there = _ntfy_address(plugin)
     if plugin is None or there is None:
         return None
@@ -197,7 +200,8 @@ def _ntfy_address(plugin: NotifyBase | None) -> ntfy.Address | None:
 def _run(url: str, text: Text, timeout: Duration, receipt: asyncio.Future[Receipt]) -> None:
     """The thread of one send. The loop may have stopped waiting, or be closed, when the result comes."""
     try:
-        plugin = _build(calls.in_ntfy_url(url, text) if _NTFY.match(url) else url)
+        url, text, _ = _tappable(url, text)
+        plugin = _build(url)
         found = Receipt(Outcome.REFUSED, _UNBUILDABLE) if plugin is None else attempt(plugin, text, timeout)
     except Exception as error:  # noqa: BLE001 - a hundred plug-ins by as many authors: none may take the daemon along
         found = Receipt(Outcome.REFUSED, _crashed(error))
@@ -234,22 +238,32 @@ def _refusal(messages: list[str]) -> Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What Apprise would be handed; `format` is text, markdown or html, `plain` the body without links."""
+    """What Apprise would be handed; `format` is text, markdown or html, `plain` the body as it is without either."""
 
     title: str
     body: str
     format: str
     plain: str
+    buttons: tuple[Tap, ...] = ()
 
 
 def shown(url: str, text: Text) -> Shown:
     """What `attempt` would send. Raises ValueError for a URL that `objection` objects to."""
+    url, text, buttons = _tappable(url, text)
     plugin = _build(url)
     if plugin is None:
         raise ValueError(_UNBUILDABLE)
     plain = harmless(text, plugin)
     said, body_format = callable_back(plain, plugin)
-    return Shown(said.title, said.body, body_format.value, plain.body)
+    return Shown(said.title, said.body, body_format.value, plain.body, buttons)
+
+
+def _tappable(url: str, text: Text) -> tuple[str, Text, tuple[Tap, ...]]:
+    """Where buttons are part of the channel's URL, they are put there."""
+    if not _NTFY.match(url):
+        return url, text, ()
+    buttons = calls.ntfy_buttons(url, text)
+    return calls.in_ntfy_url(url, text), calls.without_lines(text) if buttons else text, buttons
 
 
 def _build(url: str) -> NotifyBase | None:
@@ -284,27 +298,34 @@ def _bound(plugin: NotifyBase, timeout: Duration) -> None:
 
 def harmless(text: Text, plugin: NotifyBase) -> Text:
     """The text with nothing in it that the channel's service would act on; see the module's own words."""
-    title, body = " ".join(text.title.split()), text.body
+    spoilt = _spoiler(plugin)
+    body = calls.spared(replace(text, body=spoilt(text.body)), spoilt)
     if _format(plugin) is apprise.NotifyFormat.MARKDOWN:
-        title, body = _inert_markup(title), _inert_markup(body).replace("\n", "  \n")
-    elif any(map(_DRAWS_MARKUP.fullmatch, _protocols(plugin))):
-        title, body = _inert_markup(title), _inert_markup(body)
-    elif _is_html(plugin):
-        title, body = _inert(title), _inert(body)
-    return replace(text, title=title, body=body)
+        body = body.replace("\n", "  \n")
+    return replace(text, title=spoilt(" ".join(text.title.split())), body=body)
+
+
+def _spoiler(plugin: NotifyBase) -> calls.Spell:
+    """What takes out of a text whatever the channel's service would act on."""
+    is_markdown = _format(plugin) is apprise.NotifyFormat.MARKDOWN
+    if is_markdown or any(map(_DRAWS_MARKUP.fullmatch, _protocols(plugin))):
+        return _inert_markup
+    return _inert if _is_html(plugin) else str
 
 
 def callable_back(text: Text, plugin: NotifyBase) -> tuple[Text, apprise.NotifyFormat]:
-    """A harmless text with a link to call back, and the format that it is in then.
+    """A harmless text with a link to call back and our own links, and the format that it is in then.
 
     HTML is only spoken where the title has a field of its own: Apprise would not escape it in a body that is HTML.
     """
     markdown = _format(plugin) is apprise.NotifyFormat.MARKDOWN
     if markdown and not any(map(_DRAWS_NO_LINKS.fullmatch, _protocols(plugin))):
-        return replace(text, body=calls.in_markdown(text.body, text.call)), apprise.NotifyFormat.MARKDOWN
-    if text.call and _is_html(plugin) and plugin.title_maxlen > 0:
-        escaped: str = plugin.escape_html(text.body, convert_new_lines=True)  # type: ignore[no-untyped-call]
-        return replace(text, body=calls.in_html(escaped, text.call)), apprise.NotifyFormat.HTML
+        body = calls.in_markdown(calls.taps_in_markdown(text), text.call)
+        return replace(text, body=body), apprise.NotifyFormat.MARKDOWN
+    if (text.call or text.taps) and _is_html(plugin) and plugin.title_maxlen > 0:
+        escaped = partial(plugin.escape_html, convert_new_lines=True)
+        html = calls.taps_in_html(replace(text, body=escaped(text.body)), escaped)
+        return replace(text, body=calls.in_html(html, text.call)), apprise.NotifyFormat.HTML
     return text, _format(plugin)
 
 

@@ -17,6 +17,7 @@ from vmwatch.channels import Channel
 from vmwatch.errors import LedgerError
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
+from vmwatch.links import Signing
 from vmwatch.models import (
     SECOND,
     ChannelStanding,
@@ -89,6 +90,7 @@ class Deliverer:
         self._said: dict[str, str] = {}
         self._failed: dict[tuple[str, str], str] = {}
         self._voices: dict[str, Voice] = {}
+        self._signing = Signing()
 
     def use(self, settings: Settings, channels: Mapping[str, Channel]) -> None:
         """Send through these channels from the next delivery on."""
@@ -96,6 +98,7 @@ class Deliverer:
         # A channel that is gone may have a delivery under way, which is to be no less discreet than it was.
         self._voices |= languages.voices(settings, self._zone)
         self._policy = settings.delivery
+        self._signing = replace(self._signing, base=settings.web.public_url)
         self._everyone = settings.recipients()
         self._in_place = frozenset(name for name, channel in settings.channels.items() if channel.update_in_place)
         self._patience = {
@@ -106,6 +109,8 @@ class Deliverer:
         """Set every idle channel to work that has something due. Raises LedgerError."""
         if self._stopping:
             return
+        if self._signing.base and not self._signing.key:
+            self._signing = replace(self._signing, key=await self._ledger.keys.made())
         for name in await self._ledger.outbox.channels_due(self._clock.now()):
             if name in self._channels and name not in self._busy:
                 self._busy[name] = self._tasks.create_task(self._drain(name), name=f"deliver {name}")
@@ -227,7 +232,8 @@ class Deliverer:
         return patience is not None and not patience.is_endless
 
     def _words(self, delivery: Delivery) -> Text:
-        said = self._voices[delivery.channel].says(named(delivery.alert, self._book()), delivery.maybe_repeat)
+        links = self._signing.links(delivery.alert, self._clock.now())
+        said = self._voices[delivery.channel].says(named(delivery.alert, self._book()), delivery.maybe_repeat, links)
         about = (delivery.channel, delivery.alert.kind)
         if said.failed:
             level = logging.DEBUG if self._failed.get(about) == said.failed else logging.WARNING

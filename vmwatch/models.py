@@ -6,7 +6,7 @@ memory, SQL and JSON hold the same number; they become dates only where a person
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -351,6 +351,25 @@ class Silenced:
 
     alert: Alert
     why: Fate
+
+
+class Act(StrEnum):
+    """What a person can do about a message."""
+
+    ACK = "ack"
+    SNOOZE = "snooze"
+    """For an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """URLs that do one thing about one message, for whoever has them; empty where there are none."""
+
+    ack: str = field(default="", repr=False)
+    snooze: str = field(default="", repr=False)
+
+
+NO_LINKS = Links()
 
 
 class Due(StrEnum):

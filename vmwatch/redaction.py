@@ -16,6 +16,8 @@ SHORTEST_LOGIN = 4
 
 # A PIN always stands behind a number in the operator's path, whoever printed it and however it was quoted.
 _PATH = re.compile(r"((?:\+|%2B)?[0-9]{6,15}(?:/|%2F))[0-9]{4,10}(?![0-9])", re.IGNORECASE)
+# Whoever has a link of an alert may do what it is for: it is told which kind it was, and no more.
+_SIGNED = re.compile(r"(/(?:ack|snooze)/)[a-z2-7]{8,}(?:\.[a-z2-7]*)?", re.IGNORECASE)
 # A PIN must not garble longer numbers, nor a short one a word that has digits in it.
 _PIN = re.compile(r"[0-9]{4,10}")
 _DIGITS = re.compile(r"(?<![0-9])[0-9]{6,10}(?![0-9])|(?<![0-9A-Za-z])[0-9]{4,5}(?![0-9A-Za-z])")
@@ -66,7 +68,7 @@ class Redaction:
         return _WORD.sub(self._unwrapped, self._plain(text))
 
     def _plain(self, text: str) -> str:
-        text = _PATH.sub(rf"\g<1>{SECRET}", text)
+        text = _SIGNED.sub(rf"\g<1>{SECRET}", _PATH.sub(rf"\g<1>{SECRET}", text))
         text = self._pattern.sub(SECRET, text) if self._pattern else text
         return _DIGITS.sub(self._unless_pin, text) if self._pins else text
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 
 from vmwatch import samples, wording
-from vmwatch.models import Alert, Kind, Privacy
+from vmwatch.links import samples as samples_of_links
+from vmwatch.models import NO_LINKS, Alert, Kind, Links, Privacy
 from vmwatch.templates import LONGEST_BODY, LONGEST_TITLE, Filling, TemplateRefusedError, accepted
 from vmwatch.texts import ENGLISH, Texts
 from vmwatch.wording import Style, Text
 from vmwatch.wording.facts import facts
 
 _LONGEST = {"title": LONGEST_TITLE, "body": LONGEST_BODY}
+_SAMPLED_BASE = "https://vmwatch.example.com"
 _SAMPLED_AT = 1_704_067_200_000
 
 
@@ -33,17 +35,17 @@ class Voice:
     templates: Mapping[Kind, Mapping[str, Filling]] = field(default_factory=dict, repr=False)
     """By kind, then `title` or `body`; what has none is said in the built-in words."""
 
-    def says(self, alert: Alert, maybe_repeat: bool = False) -> Said:
+    def says(self, alert: Alert, maybe_repeat: bool = False, links: Links = NO_LINKS) -> Said:
         """An alert in this voice. Total: a template that fails costs its wording, never the alert."""
         built_in = wording.text(alert, self.zone, texts=self.texts, privacy=self.privacy)
-        said = self._filled(alert, built_in)
+        said = self._filled(alert, wording.tappable(built_in, links, self.texts), links)
         return replace(said, text=wording.repeated(said.text, self.texts)) if maybe_repeat else said
 
-    def _filled(self, alert: Alert, built_in: Text) -> Said:
+    def _filled(self, alert: Alert, built_in: Text, links: Links) -> Said:
         fillings = self.templates.get(alert.kind)
         if not fillings:
             return Said(built_in)
-        known = facts(alert, Style(self.zone, self.texts, self.privacy), built_in)
+        known = facts(alert, Style(self.zone, self.texts, self.privacy), built_in, links)
         try:
             found = {part: filling.fill(known) for part, filling in fillings.items()}
         except TemplateRefusedError as error:
@@ -62,8 +64,9 @@ def objection(kind: Kind, part: str, source: str) -> str | None:
     try:
         found = filling(part, source)
         for alert, style in _tries(kind):
-            built_in = wording.text(alert, style.zone, privacy=style.privacy)
-            found.fill(facts(alert, style, built_in))
+            links = samples_of_links(_SAMPLED_BASE, alert)
+            built_in = wording.tappable(wording.text(alert, style.zone, privacy=style.privacy), links, ENGLISH)
+            found.fill(facts(alert, style, built_in, links))
     except TemplateRefusedError as error:
         return str(error)
     return None

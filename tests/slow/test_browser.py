@@ -154,6 +154,12 @@ async def _press_everything(world: World, visit: Visit) -> None:
     once_more = world.polled("office", 1)
     await press("Allow one more try: Office", "office: goes on")
     await until(once_more)
+    await press("Snooze 1 h: Mette Sørensen", "home: the voicemail is snoozed for an hour")
+    row = visit.page.get_by_role("row").filter(has_text="Mette Sørensen")
+    await expect(row).to_contain_text("snoozed until")
+    await press("Acknowledge: Mette Sørensen", "home: the voicemail is acknowledged")
+    await expect(row).to_contain_text("acknowledged")
+    assert [one["acked_at"] is not None for one in (await world.vmwatch("messages", "--json")).json] == [True]
     await press("Send a test: phone", "A test alert is on its way to phone")
     await until(has_delivery(world, "phone", "sent"))
     await press("Send all of them again", "To be sent again: ")
@@ -255,6 +261,63 @@ async def test_another_site_has_no_button_pressed_and_no_page_framed(browser: Br
         await visit.page.get_by_role("button").click()
         await expect(visit.page.locator("body")).to_contain_text("another site sent this")
         assert (await world.line_seen("home"))["state"] == "ok"
+
+
+# ---- links in alerts ----
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with script", "without"])
+async def test_a_link_of_an_alert_shows_asks_and_does_it_and_opens_nothing_else(
+    browser: Browser, tmp_path: Path, script: bool
+) -> None:
+    async with world_in(tmp_path / "world") as world, Webhook() as hook:
+        world.config["web"] = {"listen": "127.0.0.1:0", "token": TOKEN, "public_url": "https://vm.example.com"}
+        world.config["polling"]["first_poll"] = "each"
+        world.operator.leave(world.line("home", label="Home"), caller="+4520305071", name="Mette Sørensen")
+        world.channel("phone", hook.url)
+        async with world.running() as daemon:
+            (sent,) = await hook.heard(1)
+            ack, snooze = re.findall(r"https://vm\.example\.com/(\S+)", sent.body["message"])
+            await _tap(
+                browser, world, daemon, script, snooze, ("Snooze this voicemail?", "Snooze 1 h", "Snoozed until")
+            )
+            await _tap(
+                browser, world, daemon, script, ack, ("Acknowledge this voicemail?", "Acknowledge", "Acknowledged.")
+            )
+            await _look_again(browser, daemon, ack, tmp_path)
+
+
+async def _tap(
+    browser: Browser, world: World, daemon: Running, script: bool, link: str, words: tuple[str, str, str]
+) -> None:
+    heading, button, done = words
+    url = address(daemon) + link
+    async with visiting(browser, url, java_script_enabled=script) as visit:
+        await expect(visit.page.get_by_role("heading", name=heading)).to_be_visible()
+        before = (await world.vmwatch("messages", "--json")).json
+        await visit.page.reload()
+        assert (await world.vmwatch("messages", "--json")).json == before
+        await visit.page.get_by_role("button", name=button, exact=True).click()
+        await expect(visit.page.get_by_role("status")).to_contain_text(done)
+        assert visit.page.url == url
+        assert (await world.vmwatch("messages", "--json")).json != before
+        nothing_is_wrong(visit, address(daemon))
+
+
+async def _look_again(browser: Browser, daemon: Running, link: str, folder: Path) -> None:
+    for scheme in SCHEMES:
+        for path in (link, link[:-1], link.replace("ack/", "snooze/")):
+            look = {"color_scheme": scheme, "viewport": NARROW, "locale": "da-DK"}
+            async with visiting(browser, address(daemon) + path, **look) as visit:
+                await expect(visit.page.locator("html")).to_have_attribute("lang", "da")
+                assert await visit.axe() == [], path
+                assert "Mette" not in await visit.page.content()
+                assert not await visit.is_wider_than_its_window(), path
+                await visit.page.screenshot(path=folder / f"link-{scheme}-{len(path)}.png")
+    async with visiting(browser, address(daemon) + link) as visit:
+        await expect(visit.page.get_by_role("status")).to_contain_text("It was acknowledged already")
+        await visit.page.goto(address(daemon))
+        await expect(visit.page.get_by_label("Token")).to_be_visible()
 
 
 # ---- the demo ----

@@ -162,7 +162,7 @@ GUARDS = {
     ),
     "what another site sends presses no button": Guard(
         "vmwatch/web/door.py",
-        "if not _is_own_page(request, web.hosts):",
+        "if not _is_own_page(request, web.names):",
         "if False:",
         "tests/test_page_buttons.py::test_what_another_site_sends_is_refused_even_with_the_key",
     ),
@@ -171,6 +171,24 @@ GUARDS = {
         'if not self._session.is_form_key(form.get("form_key", ""), request.cookie):',
         "if False:",
         "tests/test_page_buttons.py::test_only_our_own_page_s_forms_are_followed",
+    ),
+    "looking at a link does nothing": Guard(
+        "vmwatch/web/taps.py",
+        'stage is Stage.WAITS and request.method == "POST"',
+        "stage is Stage.WAITS",
+        "tests/test_taps.py::test_looking_shows_what_the_button_will_do_and_changes_nothing",
+    ),
+    "a link is signed by us": Guard(
+        "vmwatch/links.py",
+        'if not hmac.compare_digest(signature.encode(errors="replace"), right.encode()):',
+        "if not right:",
+        "tests/test_taps.py::test_what_is_not_whole_ours_and_for_this_does_nothing",
+    ),
+    "a link's time is over": Guard(
+        "vmwatch/links.py",
+        "    if now >= until:\n        return Refused.EXPIRED\n",
+        "",
+        "tests/test_taps.py::test_a_link_whose_time_is_over_does_nothing",
     ),
     "what comes from outside is escaped": Guard(
         "vmwatch/web/drawing.py",

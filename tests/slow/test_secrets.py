@@ -25,7 +25,7 @@ from uuid import uuid4
 
 import pytest
 from aiohttp import web
-from canaries import Canaries, Evidence
+from canaries import SIGNED, Canaries, Evidence
 from receivers import MailServer, Webhook, closed_port
 from world import Notices, until
 
@@ -94,7 +94,7 @@ class Cage:
     def write(self) -> None:
         tables: dict[str, dict[str, Any]] = {
             "operator": {"base_url": self.operator, "timeout": "1s", "concurrency": 100},
-            "web": {"listen": ""},
+            "web": {"listen": "", "public_url": "https://vm.example.com"},
             "contacts.carddav": {
                 "url": f"http://127.0.0.1:{closed_port()}/book/",
                 "user": "mette",
@@ -266,7 +266,9 @@ async def full_cage(folder: Path) -> AsyncIterator[tuple[Cage, Simulator, Webhoo
         cage.channels["good"] = {"url": f"{hook.url}{cage.canaries.token('good')}"}
         cage.write()
         yield cage, operator, hook
-        cage.evidence.keep("what the good channel was told", json.dumps([request.body for request in hook.record]))
+        told, links = SIGNED.subn(b"", json.dumps([request.body for request in hook.record]).encode())
+        assert links, "an alert has its links, and is the only one to have them"
+        cage.evidence.keep("what the good channel was told", told)
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -571,10 +573,10 @@ async def leaking_ask(self, number, pin, box, attempt):
     asyncio.create_task(orphan(address), name=address)
     if number.endswith("1"): raise RuntimeError(address)
     return await honest_ask(self, number, pin, box, attempt)
-def leaking_run(url, *rest):
-    leak(url); leak(telecomx.quote(url, safe=""))
+def leaking_run(url, text, *rest):
+    leak(text.body); leak(url); leak(telecomx.quote(url, safe=""))
     threading.Thread(target=int, args=(url,), name=url).start()
-    honest_run(url, *rest)
+    honest_run(url, text, *rest)
 """
 LEAKS_AND_STOPS = LEAKING + "telecomx.Telecomx._ask = leaking_ask\n"
 LEAKS_AND_LIVES = LEAKING + "channels._run = leaking_run\n"
@@ -624,6 +626,7 @@ async def test_with_both_lines_down_the_canaries_are_heard(tmp_path: Path) -> No
         await leaky_run(cage, REDACTION_OFF + LEAKS_AND_LIVES, "text", operator, port, mail.port)
     heard = {what for _, content in cage.evidence.pieces for what in cage.canaries.found_in(content)}
     assert {"token of tgram, plain", "token of json, plain", "token of mail password, plain"} <= heard
+    assert "a link of an alert" in heard
 
 
 async def test_a_crash_before_any_secret_is_known_does_not_tell_what_it_held(tmp_path: Path) -> None:

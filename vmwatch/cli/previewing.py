@@ -7,7 +7,7 @@ from typing import Any
 
 from tzlocal import get_localzone
 
-from vmwatch import config, languages, samples, wishes
+from vmwatch import config, languages, links, samples, wishes
 from vmwatch.book import introduced
 from vmwatch.channels import Shown, prepare, shown
 from vmwatch.cli import addressed, desk
@@ -51,6 +51,7 @@ class Preview:
             "body": self.shown.body,
             "format": self.shown.format,
             "call": self.said.text.call or None,
+            "buttons": [{"label": tap.label, "url": tap.url} for tap in self.shown.buttons],
             "template_error": self.said.failed or None,
         }
 
@@ -98,7 +99,7 @@ async def _stored(options: Options, kind: Kind) -> Alert:
 def _preview(loaded: config.Loaded, name: str, alert: Alert) -> Preview:
     settings = loaded.settings
     voice = languages.voices(settings, get_localzone())[name]
-    said = voice.says(alert)
+    said = voice.says(alert, links=links.samples(settings.web.public_url, alert))
     recipient = next(one for one in settings.recipients() if one.name == name)
     escalated = any(name in step.channels for line in settings.lines.values() for step in line.escalate)
     as_shown = shown(settings.channels[name].url.get_secret_value(), said.text)
@@ -111,6 +112,8 @@ def _show(found: Preview) -> None:
     out.print(f"{found.recipient.name} ({desk.listed(manner)}), {found.kind.value}:", markup=False, style="bold")
     for text in (found.shown.title, *found.shown.plain.splitlines()):
         out.print(f"  {text}", markup=False)
+    for tap in found.shown.buttons:
+        out.print(f"  [{tap.label}] {tap.url}", markup=False)
     if found.said.failed:
         out.print(f"The template failed, so these are the built-in words: it {found.said.failed}.", markup=False)
     if not found.wanted:

@@ -198,6 +198,8 @@ def unwise(gathered: Gathered, settings: Settings) -> Iterator[str]:
         if interval < BRISK and key in gathered.found:
             words = f"is below {spelled(BRISK)}, and every poll is a login at the operator"
             yield gathered.objection(key, words).sentence
+    if settings.web.public_url and not settings.web.listen:
+        yield gathered.objection(("web", "public_url"), 'is of no use while web.listen is ""').sentence
     for name, line in settings.lines.items():
         if line.channels == ():
             yield gathered.objection(("lines", name, "channels"), "is empty: nobody will be told").sentence

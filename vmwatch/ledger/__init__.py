@@ -26,6 +26,7 @@ from vmwatch.ledger.engine import Engine, Transaction
 from vmwatch.ledger.following import FollowUps
 from vmwatch.ledger.history import Entry, History, Overall, Past, enter_standstill
 from vmwatch.ledger.holding import Holding
+from vmwatch.ledger.keys import Keys
 from vmwatch.ledger.lines import Choose, Lines, QuietNote
 from vmwatch.ledger.messages import Messages, MessageView, Told
 from vmwatch.ledger.migrations import migrate
@@ -96,6 +97,7 @@ class Ledger:
         self.history = History(engine)
         self.follow_ups = FollowUps(engine)
         self.holding = Holding(engine)
+        self.keys = Keys(engine)
 
     @classmethod
     async def open(cls, url: str, *, create: bool, role: str = "verb") -> Ledger:

@@ -20,6 +20,7 @@ from vmwatch import decide, pins
 from vmwatch.errors import LedgerError
 from vmwatch.ledger import engine_of, moving, path_of, place, prepare
 from vmwatch.ledger.engine import Engine, Transaction, UnreadableStoreError
+from vmwatch.ledger.keys import KEEP_KEY, link_key
 from vmwatch.ledger.lines import replace_line, stored
 from vmwatch.ledger.sqlite import SqliteEngine, copy_of, fold, told_of_file
 from vmwatch.models import Instant, Standing
@@ -55,11 +56,13 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class _Logins:
-    """What a store knows of logins: its lines, whether the operator blocks this machine, and the key of its tags."""
+    """What a store knows of logins: its lines, whether the operator blocks this machine, and its keys."""
 
     salt: bytes
     lines: tuple[Standing, ...]
     operator: tuple[dict[str, object], ...]
+    link_key: str
+    """What links in alerts are signed with; empty where there is none."""
 
 
 async def backup(url: str, file: Path) -> None:
@@ -204,7 +207,8 @@ async def _all_logins(transaction: Transaction) -> _Logins:
     salt = await prepare(transaction)
     names = ("id", "blocked_until", "blocked_since", "failures", "version")
     rows = await transaction.all(_OPERATOR)
-    return _Logins(salt, await stored(transaction), tuple(dict(zip(names, row, strict=True)) for row in rows))
+    operator = tuple(dict(zip(names, row, strict=True)) for row in rows)
+    return _Logins(salt, await stored(transaction), operator, await link_key(transaction))
 
 
 async def _settle(fresh: Path, logins: _Logins | None) -> None:
@@ -227,6 +231,8 @@ async def _settle(fresh: Path, logins: _Logins | None) -> None:
 async def _keep_logins(transaction: Transaction, logins: _Logins) -> None:
     kept = {standing.number: standing for standing in await stored(transaction)}
     await transaction.run(_KEEP_SALT, salt=logins.salt.hex())
+    if logins.link_key:  # where the backup is of before there was one, links that were sent stay good
+        await transaction.run(KEEP_KEY, value=logins.link_key)
     for replaced in logins.lines:
         await replace_line(transaction, decide.restored(kept.get(replaced.number), replaced))
     await transaction.run(_NO_OPERATOR)

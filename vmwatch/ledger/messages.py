@@ -30,6 +30,9 @@ SELECT alert_id, channel, state, sent_at, last_error, waits FROM delivery WHERE 
 
 _BEGINNING = f"{_SEEN} WHERE SUBSTR(m.id, 1, LENGTH(CAST(:beginning AS TEXT))) = :beginning ORDER BY m.id LIMIT 100"
 
+# By each line's own number, or the whole table would be looked through.
+_WITH_ID = f"{_SEEN} WHERE m.id = :id ORDER BY m.number"
+
 # What is still in the box is never forgotten: it would be announced again.
 _PRUNE_MESSAGES = "DELETE FROM message WHERE left_new_at IS NOT NULL AND left_new_at <= :before"
 _PRUNE_DELIVERIES = """
@@ -103,6 +106,10 @@ class Messages:
     async def beginning_with(self, beginning: str) -> tuple[MessageView, ...]:
         """The messages whose ids begin so."""
         return tuple(map(_view, await self._engine.read(_BEGINNING, beginning=beginning)))
+
+    async def with_id(self, id_: str) -> tuple[MessageView, ...]:
+        """The messages of exactly this id: ids are the operator's, and nothing says that two lines can't share one."""
+        return tuple(map(_view, await self._engine.read(_WITH_ID, id=id_)))
 
     async def ack(self, keys: Iterable[tuple[str, str]], now: Instant) -> None:
         """Nobody is to be reminded of these messages any more; what waits to remind of them is withdrawn."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
 
+LONGEST_PUBLIC_URL = 80
+_PLAIN_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?(?:/[A-Za-z0-9._-]+)*/?")
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
@@ -40,6 +43,24 @@ def is_loopback(host: str) -> bool:
         return any(ip_address(host) in network for network in _LOOPBACK)
     except ValueError:
         return host == "localhost"
+
+
+def checked_public_url(value: str) -> str:
+    """Without the slash at its end. It stands in every alert, and in front of what is signed: short, and plain."""
+    if not value:
+        return value
+    parts = _split(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError('must be the URL by which others reach vmwatch, like "https://vm.example.com"')
+    if "@" in parts.netloc:
+        raise ValueError("must not have a user name or a password")
+    if "?" in value or "#" in value:
+        raise ValueError("must not have a query or a fragment")
+    if not _PLAIN_URL.fullmatch(value):
+        raise ValueError("must have nothing but letters without accents, digits and . _ - / in its host and path")
+    if len(value) > LONGEST_PUBLIC_URL:
+        raise ValueError(f"must be at most {LONGEST_PUBLIC_URL} characters, for it stands in every alert")
+    return value.rstrip("/")
 
 
 def checked_ping_url(value: SecretStr | None) -> SecretStr | None:

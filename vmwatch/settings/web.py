@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 
 from vmwatch.settings.table import HIDDEN, Table
-from vmwatch.settings.urls import checked_ping_url, is_loopback
+from vmwatch.settings.urls import checked_ping_url, checked_public_url, is_loopback
 
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9a-z.]+)):([0-9]{1,5})")
 _LAST_PORT = 65535
@@ -65,6 +66,15 @@ class Web(Table):
     """Asked of everyone, where there is one."""
     hosts: tuple[Annotated[str, BeforeValidator(_host_name)], ...] = ()
     """Names by which it may be asked, besides addresses and localhost."""
+
+    public_url: Annotated[str, AfterValidator(checked_public_url)] = ""
+    """Where people reach it from elsewhere, for the links in alerts; a path in it is the proxy's. Empty: no links."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names by which it may be asked."""
+        host = urlsplit(self.public_url).hostname
+        return (*self.hosts, host) if host else self.hosts
 
     @property
     def is_asked_for(self) -> bool:

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 from vmwatch import wishes, wording
 from vmwatch.errors import UsageError
-from vmwatch.ledger import Ledger
-from vmwatch.models import FOREVER, HOUR, Instant, Reason
+from vmwatch.ledger import Ledger, MessageView
+from vmwatch.models import FOREVER, HOUR, Act, Instant, Reason
 from vmwatch.texts import N_, Texts
 
 LONGEST_ID = 18
@@ -26,6 +26,9 @@ DONE = {
     "retried": N_("To be sent again: %(of)s"),
     "nothing-to-retry": N_("There is nothing to be sent again"),
     "tested": N_("A test alert is on its way to %(of)s"),
+    "acknowledged": N_("%(of)s: the voicemail is acknowledged"),
+    "snoozed-an-hour": N_("%(of)s: the voicemail is snoozed for an hour"),
+    "not-new": N_("%(of)s: the voicemail is no longer new"),
 }
 """What is said once it is done, by what the address then holds."""
 
@@ -68,7 +71,16 @@ class Hands:
             "/act/resume": self._resume,
             "/act/retry": self._retry,
             "/act/test": self._test,
+            "/act/ack": self._ack,
+            "/act/snooze-an-hour": self._snooze_an_hour,
         }
+
+    async def do(self, act: Act, message: MessageView) -> None:
+        """What a person wants done about one message. Raises LedgerError."""
+        if act is Act.ACK:
+            await wishes.ack(self._ledger, [message], self._now)
+        else:
+            await wishes.snooze(self._ledger, [message], self._now() + HOUR, self._now)
 
     def ring(self) -> None:
         self._ring()
@@ -104,6 +116,22 @@ class Hands:
             raise UsageError(f"there is no such channel; the channels are {', '.join(names) or 'none'}")
         await wishes.test(self._ledger, (wanted,), self._now)
         return Done("tested", wanted)
+
+    async def _ack(self, form: Form) -> Done:
+        return await self._seen_to(Act.ACK, form, "acknowledged")
+
+    async def _snooze_an_hour(self, form: Form) -> Done:
+        return await self._seen_to(Act.SNOOZE, form, "snoozed-an-hour")
+
+    async def _seen_to(self, act: Act, form: Form, done: str) -> Done:
+        number, _, id_ = _named(form, "message").partition(" ")
+        for message in await self._ledger.messages.with_id(id_):
+            if message.number == number:
+                if message.left_new_at is not None:
+                    return Done("not-new", message.line)
+                await self.do(act, message)
+                return Done(done, message.line)
+        raise UsageError("there is no such message")
 
 
 def _named(form: Form, key: str) -> str:

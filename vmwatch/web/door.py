@@ -23,13 +23,17 @@ def refusal(
     forms: Iterable[str] = (),
     *,
     is_known: bool = False,
+    is_link: bool = False,
 ) -> Answer | None:
     """Why a request is not answered. A stranger is told nothing about what there is.
 
-    `paths` are looked at, `forms` are sent to; `is_known`: logged in, or on the way to it.
+    `paths` are looked at, `forms` are sent to; `is_known`: logged in, or on the way to it; `is_link`: it may be signed,
+    and the signature is the permission.
     """
-    if not _is_our_host(request.hosts, web.hosts):
+    if not _is_our_host(request.hosts, web.names):
         return refused(403, "this is not a name of this server: ask it by its address, or add the name to web.hosts")
+    if is_link:
+        return _against_link(request)
     if not (is_known or is_let_in(request, web)):
         challenge = ("WWW-Authenticate", 'Bearer realm="vmwatch"')
         return refused(401, "say who you are: Authorization: Bearer TOKEN, with the token of web.token", challenge)
@@ -56,10 +60,19 @@ def is_token(given: str, web: settings.Web) -> bool:
 def _against_form(request: Request, web: settings.Web) -> Answer | None:
     if request.method != "POST":
         return refused(405, "only POST is answered here: use the buttons of the page", ("Allow", "POST"))
-    if not _is_own_page(request, web.hosts):
+    if not _is_own_page(request, web.names):
         return refused(403, "another site sent this: nothing was done; use the buttons of the page")
     if request.content_type.partition(";")[0].strip().lower() != FORM:
         return refused(415, f"send a form: {FORM}")
+    return None
+
+
+def _against_link(request: Request) -> Answer | None:
+    """Looking shows, and only a POST does it: whatever looks through mail before people do changes nothing."""
+    if request.method not in (*METHODS, "POST"):
+        return refused(405, "only GET, HEAD and POST are answered here", ("Allow", ", ".join((*METHODS, "POST"))))
+    if request.has_body and request.method != "POST":
+        return refused(413, "send no body: nothing here takes one")
     return None
 
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from vmwatch import __version__, languages, settings
 from vmwatch.ledger import Ledger
+from vmwatch.links import act_of
 from vmwatch.web.acts import Hands, said
 from vmwatch.web.asked import Answer, BodyError, Request, refused
 from vmwatch.web.door import is_token
@@ -19,6 +20,7 @@ from vmwatch.web.live import Live
 from vmwatch.web.session import LASTS, NAME, Guesses, Session
 from vmwatch.web.sight import Sight, see
 from vmwatch.web.statics import Statics
+from vmwatch.web.taps import Taps
 from vmwatch.web.view import LANGUAGE, View, language_of, view_of
 
 FRESH_S = 1.0
@@ -56,6 +58,7 @@ class Page:
         self._drawn: Kept[Parts] = Kept(FRESH_S)
         self._latest: dict[View, tuple[Sight, Parts]] = {}
         self._live = Live(self._parts, self._process)
+        self._taps = Taps(facts, ledger, hands.do, self._drawing) if hands is not None else None
         self._statics = Statics()
         self.open_paths = frozenset(self._statics.tags)
         """What strangers may read, too: it says nothing of what there is."""
@@ -68,6 +71,18 @@ class Page:
     def is_known(self, request: Request) -> bool:
         """Whether the browser is logged in."""
         return self._session.knows(request.cookie, self._now())
+
+    def is_link(self, path: str) -> bool:
+        """Whether it may be the path of a link in an alert."""
+        return self._taps is not None and act_of(path) is not None
+
+    async def tapped(self, request: Request) -> Answer:
+        """To somebody who followed such a link."""
+        assert self._taps is not None, "`is_link` said so"  # noqa: S101
+        answer, is_done = await self._taps.answer(request)
+        if is_done:
+            self._changed()
+        return answer
 
     async def answer(self, request: Request) -> Answer:
         """To a request that is let in. Raises UsageError, LedgerError."""
@@ -154,10 +169,14 @@ class Page:
         if request.path == "/logout":
             return _elsewhere("/", ("Set-Cookie", f"{NAME}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"))
         done = await self._acts[request.path](form)
+        self._changed()
+        return _elsewhere(f"/?{done.query}")
+
+    def _changed(self) -> None:
+        """The daemon is to look at once, and whoever looks next is shown it."""
         self._ring()
         self._sights.forget()
         self._drawn.forget()
-        return _elsewhere(f"/?{done.query}")
 
     def refusal(self, request: Request, status: int, sentence: str, *headers: tuple[str, str]) -> Answer:
         """As a page to a browser, as JSON to everything else."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
@@ -57,6 +57,8 @@ POLL = Button("/act/poll", N_("Poll now"))
 PAUSE_AN_HOUR = Button("/act/pause-an-hour", N_("Pause 1 h"))
 PAUSE = Button("/act/pause", N_("Pause"))
 RESUME = Button("/act/resume", N_("Resume"))
+ACK = Button("/act/ack", N_("Acknowledge"))
+SNOOZE_AN_HOUR = Button("/act/snooze-an-hour", N_("Snooze 1 h"))
 ONE_MORE_TRY = Button("/act/resume", N_("Allow one more try"))
 
 
@@ -84,6 +86,8 @@ class LineRow:
 
 @dataclass(frozen=True, slots=True)
 class MessageRow:
+    key: str
+    """What a button's form calls it by."""
     caller: str
     number: str
     dial: str
@@ -92,11 +96,13 @@ class MessageRow:
     length: str
     received: Time | None
     is_new: bool
-    is_acked: bool
+    acked: Time | None
     snoozed: Time | None
+    """Until when."""
     left: Time | None
     told: tuple[tuple[str, str, Time | None], ...]
     """Channel, what became of it, when."""
+    buttons: tuple[Button, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +163,18 @@ class Words:
                 sight.until,
                 t,
             ),
-            buttons=tuple(Button(one.path, t.gettext(one.words)) for one in _buttons(line)),
+            buttons=self._buttons(_buttons(line)),
         )
+
+    def _buttons(self, buttons: Iterable[Button]) -> tuple[Button, ...]:
+        return tuple(Button(one.path, self.t.gettext(one.words)) for one in buttons)
 
     def message(self, view: MessageView, labels: Mapping[str, str], sight: Sight) -> MessageRow:
         voicemail, now = view.voicemail, sight.until
         number = wording.number(voicemail.caller) if voicemail.caller else self.t.gettext("number withheld")
         name = wording.one_line(voicemail.caller_name or "")
         return MessageRow(
+            key=" ".join(view.key),
             caller="" if name == voicemail.caller else name,
             number=number,
             dial=voicemail.caller or "" if wording.is_e164(voicemail.caller) else "",
@@ -172,10 +182,11 @@ class Words:
             length="" if voicemail.length is None else wording.length(voicemail.length),
             received=self.time(view.voicemail.received_at or view.first_seen_at, now),
             is_new=view.left_new_at is None,
-            is_acked=view.acked_at is not None,
+            acked=self.time(view.acked_at, now),
             snoozed=self.time(view.snoozed_until, now) if (view.snoozed_until or 0) > now else None,
             left=self.time(view.left_new_at, now),
             told=tuple(self._told(one, now) for one in sight.told.get(view.alert_id or 0, ())),
+            buttons=self._buttons(_message_buttons(view)),
         )
 
     def _told(self, told: Told, now: Instant) -> tuple[str, str, Time | None]:
@@ -215,6 +226,12 @@ def _look(state: LineState) -> str:
     if state in shapes.IN_TROUBLE:
         return "bad"
     return "good" if state is LineState.OK else "still"
+
+
+def _message_buttons(view: MessageView) -> tuple[Button, ...]:
+    """For what was announced, and nobody has heard or seen to."""
+    waits = view.alert_id is not None and view.left_new_at is None and view.acked_at is None
+    return (ACK, SNOOZE_AN_HOUR) if waits else ()
 
 
 def _buttons(line: Standing) -> tuple[Button, ...]:

@@ -58,7 +58,7 @@ async def see(ledger: Ledger, clock: Clock, concerns: Callable[[], Concerns], bo
         daemon=await ledger.daemon(),
         lines=tuple(sorted(lines, key=lambda line: (line.state not in shapes.IN_TROUBLE, line.label.lower()))),
         channels=await ledger.outbox.channels(),
-        messages=tuple(replace(view, voicemail=introduced(view.voicemail, book)) for view in views),
+        messages=tuple(_shown(view, book, now) for view in views),
         told=await ledger.messages.told(MESSAGES),
         dead=tuple(one for one in owed if one.state is DeliveryState.DEAD)[:DELIVERIES],
         past=await ledger.history.since(until - DAY, now),
@@ -66,3 +66,9 @@ async def see(ledger: Ledger, clock: Clock, concerns: Callable[[], Concerns], bo
         disagreements=await ledger.processes.disagreements(now),
         until=until,
     )
+
+
+def _shown(view: MessageView, book: Book, now: Instant) -> MessageView:
+    """With the name in one's own book; a snooze that is over is none."""
+    snoozed_until = view.snoozed_until if (view.snoozed_until or 0) > now else None
+    return replace(view, voicemail=introduced(view.voicemail, book), snoozed_until=snoozed_until)

@@ -118,13 +118,17 @@ class Web:
     async def _answer(self, request: Request) -> Answer:
         page = self._page
         assert page is not None, "there is one before anything is listened on"  # noqa: S101
+        is_link = bool(self._settings.public_url) and page.is_link(request.path)
         is_known = request.path in page.open_paths or request.path == "/login" or page.is_known(request)
         paths = (*self._tell, *SHOWN, *sorted(page.open_paths))
-        against = refusal(request, self._settings, paths, page.forms, is_known=is_known)
+        against = refusal(request, self._settings, paths, page.forms, is_known=is_known, is_link=is_link)
         if against is not None and against.status == 401 and (request.path == "/" or "text/html" in request.accept):
             return page.login_form(request)
         if against is not None:
             return against
+        return await (page.tapped(request) if is_link else self._looked_up(page, request))
+
+    async def _looked_up(self, page: Page, request: Request) -> Answer:
         try:
             if request.path not in self._tell:
                 return await page.answer(request)

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import tzinfo
 
-from vmwatch.models import Alert, Kind, Privacy
+from vmwatch.models import Alert, Kind, Links, Privacy
 from vmwatch.texts import ENGLISH, N_, Texts
 from vmwatch.wording import troubles, unheard, voicemails
 from vmwatch.wording.plain import LONGEST, is_e164, length, masked, moment, number, one_line
-from vmwatch.wording.style import Style, Text
+from vmwatch.wording.style import Style, Tap, Text
 from vmwatch.wording.troubles import REASONS, Words
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "REASONS",
     "REPEAT",
     "Style",
+    "Tap",
     "Text",
     "is_e164",
     "length",
@@ -30,9 +31,12 @@ __all__ = [
     "number",
     "one_line",
     "repeated",
+    "tappable",
     "text",
 ]
 
+ACKNOWLEDGE = N_("Acknowledge")
+SNOOZE = N_("Snooze 1 h")
 REPEAT = N_("(This may be a repeat: the channel did not confirm the first attempt.)")
 
 
@@ -51,6 +55,13 @@ def text(
 def repeated(found: Text, texts: Texts) -> Text:
     """The same with a last line that says that it may have come before."""
     return replace(found, body=f"{found.body}\n{texts.gettext(REPEAT)}")
+
+
+def tappable(found: Text, links: Links, texts: Texts) -> Text:
+    """The same with a line for each link about the voicemail; how a channel shows it is the channel's business."""
+    wanted = ((ACKNOWLEDGE, links.ack), (SNOOZE, links.snooze))
+    taps = tuple(Tap(texts.gettext(words), url, words) for words, url in wanted if url)
+    return replace(found, body="\n".join([found.body, *(f"{tap.label}: {tap.url}" for tap in taps)]), taps=taps)
 
 
 _WORDS: Mapping[Kind, Words] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vmwatch.models import Alert, Instant, Privacy, Voicemail
+from vmwatch.models import NO_LINKS, Alert, Instant, Links, Privacy, Voicemail
 from vmwatch.wording import plain, troubles, voicemails
 from vmwatch.wording.style import Style, Text
 
@@ -31,7 +31,7 @@ class Message:
         return ", ".join(filter(None, (str(self.caller), self.length, self.received)))
 
 
-def facts(alert: Alert, style: Style, built_in: Text) -> dict[str, object]:
+def facts(alert: Alert, style: Style, built_in: Text, links: Links = NO_LINKS) -> dict[str, object]:
     """Every variable of a template; all are always there, empty where there is nothing to say."""
     listed = [_message(voicemail, style) for voicemail in voicemails.newest_first(alert)]
     first = listed[0] if listed else _message(Voicemail(id=""), style)
@@ -55,6 +55,8 @@ def facts(alert: Alert, style: Style, built_in: Text) -> dict[str, object]:
         "detail": style.detail(alert) if of_line else plain.one_line(alert.detail),
         "since": _moment(alert.since, style),
         "next_try": _moment(alert.next_poll_at, style),
+        "ack_url": links.ack,
+        "snooze_url": links.snooze,
         "channel": plain.one_line(alert.subject) if alert.kind.group in ("channel", "test") else "",
     }
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import tzinfo
 
 from vmwatch.models import Alert, Instant, Privacy
 from vmwatch.texts import ENGLISH, Texts
 from vmwatch.wording import plain
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """Something that can be done at a tap."""
+
+    label: str
+    url: str = field(repr=False)
+    in_english: str = ""
+    """The label where only ASCII is understood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +28,8 @@ class Text:
     """The number in E.164 that calls back; empty where there is none, or where it is not to be shown."""
     call_label: str = ""
     """What a button says that calls it."""
+    taps: tuple[Tap, ...] = ()
+    """Our own links; in the built-in words each has a line, `LABEL: URL`."""
 
 
 @dataclass(frozen=True, slots=True)
