@@ -12,7 +12,7 @@ from address_books import PASSWORD, USER, Asked, Radicale, answering, radicale
 from vmwatch.contacts import carddav
 from vmwatch.contacts.carddav import CardDavError, synchronise
 from vmwatch.contacts.shelf import Shelf
-from vmwatch.multistatus import MultistatusError, Resource, resources
+from vmwatch.multistatus import MOST_ELEMENTS, MultistatusError, Resource, resources
 from vmwatch.vcards import Card
 
 Answer = tuple[str, dict[str, str], bytes]
@@ -205,6 +205,15 @@ async def test_the_password_does_not_follow_a_redirect_to_another_host(location:
 
 BILLION = b"""<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>
 <d:multistatus xmlns:d="DAV:"><d:response><d:href>&b;</d:href></d:response></d:multistatus>"""
+
+
+def test_an_answer_of_nothing_but_elements_does_not_fill_the_memory() -> None:
+    def told(count: int) -> bytes:
+        return b'<d:multistatus xmlns:d="DAV:">' + count * b"<d:a/>" + b"</d:multistatus>"
+
+    assert resources(told(MOST_ELEMENTS - 1)) == ()
+    with pytest.raises(MultistatusError):
+        resources(told(MOST_ELEMENTS))
 
 
 @pytest.mark.parametrize(

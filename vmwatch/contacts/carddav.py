@@ -104,9 +104,7 @@ class Client:
             found = await self._ask("REPORT", _multiget(hrefs), depth=1)
         except _TooLargeError:
             return await self._fewer(hrefs)
-        by_path = {_path(each.href): each.properties.get(f"{_CARD}address-data") for each in found}
-        texts = ((href, by_path.get(_path(href))) for href in hrefs)
-        return {href: _card(text) for href, text in texts if text is not None}
+        return await asyncio.to_thread(_read, found, hrefs)
 
     async def _fewer(self, hrefs: tuple[str, ...]) -> dict[str, Card]:
         """A card that is too large by itself has no numbers for us."""
@@ -196,6 +194,12 @@ def _multiget(hrefs: Iterable[str]) -> str:
 def _path(href: str) -> str:
     """Servers may spell the same name otherwise in another answer."""
     return unquote(urlsplit(href).path)
+
+
+def _read(found: Iterable[Resource], hrefs: Iterable[str]) -> dict[str, Card]:
+    by_path = {_path(each.href): each.properties.get(f"{_CARD}address-data") for each in found}
+    texts = ((href, by_path.get(_path(href))) for href in hrefs)
+    return {href: _card(text) for href, text in texts if text is not None}
 
 
 def _card(text: str) -> Card:
