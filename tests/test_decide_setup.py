@@ -46,6 +46,17 @@ DIFFERENCES: list[tuple[Setup, tuple[str, ...]]] = [
         ("channel phone: a/1 and b/2 differ in quiet, digest, budget",),
     ),
     (setup(channels={"phone": {"url": URL}, "mail": {"url": URL}}), ("channel mail: only b/2 has it",)),
+    (
+        setup(channels={"phone": {"url": URL, "privacy": "masked", "update_in_place": False}}),
+        ("channel phone: a/1 and b/2 differ in privacy, update_in_place",),
+    ),
+    (setup(alerts={"language": "da"}), ("channel phone: a/1 and b/2 differ in language",)),
+    (setup(alerts={"timezone": "Asia/Tokyo"}), ("channel phone: a/1 and b/2 differ in timezone",)),
+    (
+        setup(channels={"phone": {"url": URL, "templates": {"test": {"title": "Here"}}}}),
+        ("channel phone: a/1 and b/2 differ in templates",),
+    ),
+    (setup(callers={"sales": {"numbers": ["+4570*"]}}), ("callers sales: only b/2 has it",)),
 ]
 
 
@@ -69,11 +80,19 @@ def test_the_order_in_a_file_is_no_difference() -> None:
     assert (told(one, other), one.digest) == ((), other.digest)
 
 
+def test_groups_of_callers_are_held_against_each_other() -> None:
+    one = setup(callers={"sales": {"numbers": ["+4570*", "withheld"], "mute": True}})
+    turned = setup(callers={"sales": {"numbers": ["withheld", "+4570*"], "mute": True}})
+    other = setup(callers={"sales": {"numbers": ["+4570*"], "min_length": "3s"}})
+    assert told(one, turned) == ()
+    assert told(one, other) == ("callers sales: a/1 and b/2 differ in numbers, mute, min_length",)
+
+
 def test_of_many_differences_some_are_told_and_the_others_counted() -> None:
     many = {f"l{n}": {"number": f"+45719{n:05}", "pin": "8352"} for n in range(100)}
     sentences = told(setup(), setup(lines=many))
     assert len(sentences) == MOST + 1
-    assert sentences[-1] == "90 more lines or channels differ between a/1 and b/2"
+    assert sentences[-1] == "90 more lines, channels or callers differ between a/1 and b/2"
 
 
 def test_three_processes_are_held_against_the_first() -> None:

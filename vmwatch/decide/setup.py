@@ -1,6 +1,7 @@
 """What a process is configured to do, and in what several that share a ledger do not agree. Pure.
 
-Nothing in it is a secret: of PINs and channels' URLs it has one byte of a keyed hash, as the ledger has of PINs.
+Nothing in it is a secret: of PINs, channels' URLs and templates it has one byte of a keyed hash, as the ledger has of
+PINs.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from hashlib import blake2b
 from typing import Any
 
 from vmwatch.pins import tag
-from vmwatch.settings import Channel, Settings
+from vmwatch.settings import Callers, Channel, Settings
 
 OF_LINE = ("name", "PIN", "label", "channels", "interval", "enabled", "remind", "escalate")
-OF_CHANNEL = ("URL", "events", "quiet", "digest", "budget", "urgent")
+_SECRETS, _WHEN = ("URL", "templates"), ("events", "quiet", "digest", "budget", "urgent")
+_HOW = ("language", "timezone", "privacy", "update_in_place")
+OF_CHANNEL = (*_SECRETS, *_WHEN, *_HOW)
+OF_CALLERS = ("numbers", "in_contacts", "channels", "urgent", "mute", "min_length")
 MOST = 10
 """Sentences about two configurations; of what is more than that only how much it is."""
 
@@ -28,10 +32,12 @@ class Setup:
     """By number, in the order of OF_LINE."""
     channels: Table
     """By name, in the order of OF_CHANNEL."""
+    callers: Table
+    """By the group's name, in the order of OF_CALLERS."""
 
     @property
     def text(self) -> str:
-        return json.dumps([self.lines, self.channels], sort_keys=True, separators=(",", ":"))
+        return json.dumps([self.lines, self.channels, self.callers], sort_keys=True, separators=(",", ":"))
 
     @property
     def digest(self) -> str:
@@ -44,37 +50,51 @@ class Setup:
 
 
 def setup_of(settings: Settings, salt: bytes) -> Setup:
-    def pin_tag(number: str, pin: str) -> int:
-        return tag(salt, settings.operator.base_url, number, pin)
-
-    return Setup(
-        lines={
-            line.number: [
-                name,
-                pin_tag(line.number, line.pin.get_secret_value()),
-                settings.label_of(name),
-                None if line.channels is None else sorted(line.channels),
-                settings.interval_of(name),
-                line.enabled,
-                [str(step) for step in line.remind],
-                [[step.after, *sorted(step.channels)] for step in line.escalate],
-            ]
-            for name, line in settings.lines.items()
-        },
-        channels={
-            name: [tag(salt, "channel", name, channel.url.get_secret_value()), *_of_channel(channel)]
-            for name, channel in settings.channels.items()
-        },
-    )
+    lines = {line.number: _of_line(settings, name, salt) for name, line in settings.lines.items()}
+    channels = {name: _of_channel(settings, name, salt) for name in settings.channels}
+    return Setup(lines, channels, {name: _of_group(group) for name, group in settings.callers.items()})
 
 
-def _of_channel(channel: Channel) -> list[Any]:
+def _of_line(settings: Settings, name: str, salt: bytes) -> list[Any]:
+    line = settings.lines[name]
+    return [
+        name,
+        tag(salt, settings.operator.base_url, line.number, line.pin.get_secret_value()),
+        settings.label_of(name),
+        None if line.channels is None else sorted(line.channels),
+        settings.interval_of(name),
+        line.enabled,
+        [str(step) for step in line.remind],
+        [[step.after, *sorted(step.channels)] for step in line.escalate],
+    ]
+
+
+def _of_channel(settings: Settings, name: str, salt: bytes) -> list[Any]:
+    channel = settings.channels[name]
+    url, templates = channel.url.get_secret_value(), channel.model_dump_json(include={"templates"})
+    secrets = (tag(salt, "channel", name, url), tag(salt, "templates", name, templates))
+    return [*secrets, *_when(channel), *_how(settings, channel)]
+
+
+def _when(channel: Channel) -> list[Any]:
     waits = (None if wait is None else str(wait) for wait in (channel.digest, channel.budget))
     return [sorted(channel.events), sorted(map(str, channel.quiet)), *waits, sorted(channel.urgent)]
 
 
+def _how(settings: Settings, channel: Channel) -> list[Any]:
+    language, zone = channel.language or settings.alerts.language, channel.timezone or settings.alerts.timezone
+    return [language, zone, channel.privacy.value, channel.update_in_place]
+
+
+def _of_group(group: Callers) -> list[Any]:
+    channels = None if group.channels is None else sorted(group.channels)
+    return [sorted(group.numbers), group.in_contacts, channels, group.urgent, group.mute, group.min_length]
+
+
 def setup_from(text: str) -> Setup:
-    return Setup(*json.loads(text))
+    """What `Setup.text` was; another version of vmwatch may have told less, or more."""
+    lines, channels, *rest = json.loads(text)
+    return Setup(lines, channels, rest[0] if rest else {})
 
 
 def disagreements(setups: Iterable[tuple[str, Setup]]) -> tuple[str, ...]:
@@ -90,7 +110,8 @@ def _between(one: tuple[str, Setup], other: tuple[str, Setup]) -> tuple[str, ...
     found = [*_differing(one, other)]
     more = len(found) - MOST
     names = f"{one[0]} and {other[0]}"
-    return (*found[:MOST], f"{more} more lines or channels differ between {names}") if more > 0 else tuple(found)
+    rest = f"{more} more lines, channels or callers differ between {names}"
+    return (*found[:MOST], rest) if more > 0 else tuple(found)
 
 
 def _differing(one: tuple[str, Setup], other: tuple[str, Setup]) -> Iterator[str]:
@@ -100,6 +121,8 @@ def _differing(one: tuple[str, Setup], other: tuple[str, Setup]) -> Iterator[str
         yield from _told(str(either[0]), names, here.lines.get(number), there.lines.get(number), OF_LINE)
     for name in sorted({*here.channels, *there.channels}):
         yield from _told(f"channel {name}", names, here.channels.get(name), there.channels.get(name), OF_CHANNEL)
+    for name in sorted({*here.callers, *there.callers}):
+        yield from _told(f"callers {name}", names, here.callers.get(name), there.callers.get(name), OF_CALLERS)
 
 
 def _told(
