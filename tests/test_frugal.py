@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import sqlite3
 import sys
 import types
@@ -17,6 +18,7 @@ from receivers import Webhook
 from world import Bench, bench_in, number_of, settings_of
 
 from vmwatch import cli, poll, presence, reading
+from vmwatch.ledger import following, holding, outbox, shown
 from vmwatch.ledger.lines import _DUE, _OUTLOOK
 from vmwatch.models import MINUTE, Alert, Kind
 from vmwatch.simulator import Simulator
@@ -195,6 +197,16 @@ async def test_due_lines_are_found_by_their_index(bench: Bench, look: str) -> No
     with contextlib.closing(sqlite3.connect(bench.folder / "vmwatch.db")) as connection:
         plan = [step[3] for step in connection.execute(f"EXPLAIN QUERY PLAN {look}", given)]
     assert sum("USING INDEX line_due" in step for step in plan) == 2
+
+
+@pytest.mark.parametrize(
+    "look", [following._HEARD, following._WHO_GOT_IT, holding._SENT_AT, outbox._SHOWS, shown._OF_MESSAGE]
+)
+async def test_nothing_goes_through_all_that_was_ever_sent(bench: Bench, look: str) -> None:
+    given = dict.fromkeys(re.findall(r":([a-z]+)", look), 1)
+    with contextlib.closing(sqlite3.connect(bench.folder / "vmwatch.db")) as connection:
+        plan = [step[3] for step in connection.execute(f"EXPLAIN QUERY PLAN {look}", given)]
+    assert not [step for step in plan if "delivery_due" in step or step.startswith("SCAN d")]
 
 
 async def test_a_round_is_begun_again_only_when_half_of_the_room_is_free(

@@ -112,6 +112,8 @@ async def test_a_store_of_before_begins_its_history_with_how_its_lines_stand(pla
         "DROP TABLE mention",
         "ALTER TABLE message DROP COLUMN acked_at",
         "ALTER TABLE message DROP COLUMN snoozed_until",
+        "DROP INDEX delivery_sent",
+        "DROP INDEX delivery_shown",
         "ALTER TABLE delivery DROP COLUMN shown_as",
         "ALTER TABLE delivery DROP COLUMN waits",
         "ALTER TABLE delivery DROP COLUMN held_until",

@@ -112,16 +112,18 @@ WHERE state = 'pending' AND claimed_until IS NULL
                   AND m.id <> :id)
 """
 
-# One that was muted was told, if at all, because a person wanted it sent.
+# One that was muted was told, if at all, because a person wanted it sent. CROSS JOIN: without it, SQLite would rather
+# go through all that was ever sent.
 _HEARD = f"""
 SELECT {listed(VOICEMAIL)} FROM message WHERE number = :number AND id = :id AND (alert_id IS NOT NULL OR EXISTS (
-    SELECT 1 FROM mention o JOIN delivery d ON d.alert_id = o.alert_id
-    WHERE o.number = :number AND o.message = :id AND d.state = 'sent'))
+    SELECT 1 FROM mention o CROSS JOIN delivery d
+    WHERE d.alert_id = o.alert_id AND o.number = :number AND o.message = :id AND d.state = 'sent'))
 """
 _WHO_GOT_IT = """
-SELECT DISTINCT channel FROM delivery WHERE state = 'sent' AND (
-    alert_id IN (SELECT alert_id FROM message WHERE number = :number AND id = :id)
-    OR alert_id IN (SELECT alert_id FROM mention WHERE number = :number AND message = :id))
+SELECT d.channel FROM (
+    SELECT alert_id FROM message WHERE number = :number AND id = :id
+    UNION SELECT alert_id FROM mention WHERE number = :number AND message = :id) told
+CROSS JOIN delivery d WHERE d.alert_id = told.alert_id AND d.state = 'sent'
 """
 
 Judge: TypeAlias = Callable[[Sequence[Unheard]], FollowedUp]

@@ -193,7 +193,11 @@ _FOLLOWING = (
 )
 
 # What a channel shows of a message is replaced and cleared by this name; NULL: nothing is, or it can't be.
-_SHOWN = ("ALTER TABLE delivery ADD COLUMN shown_as TEXT",)
+_SHOWN = (
+    "ALTER TABLE delivery ADD COLUMN shown_as TEXT",
+    "CREATE INDEX delivery_shown ON delivery (channel, shown_as) WHERE shown_as IS NOT NULL",
+    "CREATE INDEX delivery_sent ON delivery (channel, sent_at) WHERE sent_at IS NOT NULL",
+)
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _PROCESSES, _PAGE, _FOLLOWING, _SHOWN)
 
