@@ -396,6 +396,22 @@ def test_a_public_url_where_nobody_listens_is_warned_of(tmp_path: Path) -> None:
     assert warning.endswith(': web.public_url: is of no use while web.listen is ""')
 
 
+@pytest.mark.parametrize(
+    ("more", "is_warned"),
+    [
+        ("", True),
+        ("token = 'sixteen-letters-at-least'", False),
+        ("public_url = 'http://127.0.0.1:8480'", False),
+        ("public_url = ''", False),
+    ],
+)
+def test_a_public_url_by_which_everybody_sees_the_page_is_warned_of(tmp_path: Path, more: str, is_warned: bool) -> None:
+    url = "" if "public_url" in more else "public_url = 'https://vm.example.com'"
+    warnings = loaded(tmp_path, f"{GOOD}[web]\n{url}\n{more}\n").warnings
+    said = "leads to the whole page, not to links alone, if the proxy lets everything pass: set web.token"
+    assert [warning.partition(": ")[2] for warning in warnings] == [f"web.public_url: {said}"] * is_warned
+
+
 @pytest.mark.parametrize("where", ["0.0.0.0:8480", "[::]:8480", "192.0.2.7:8480"])
 def test_a_token_can_be_a_credential_and_is_never_shown(tmp_path: Path, credentials: Path, where: str) -> None:
     token = "hidden-token-of-the-page"

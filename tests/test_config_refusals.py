@@ -38,6 +38,7 @@ TOKEN = "must be 16 to 200 letters, digits or signs, without blanks"
 HOST = 'must be a host\'s name without a port, like "vmwatch.example.com"'
 PUBLIC = 'must be the URL by which others reach vmwatch, like "https://vm.example.com"'
 PLAIN = "must have nothing but letters without accents, digits and . _ - / in its host and path"
+DOTS = "must not have two dots together, nor a dot at the end of its host or of a part of its path"
 ORDERED = 'must be in order: first waits such as "30m", "2h", then times such as "next 08:00"'
 NO_LINE = "lines: there is no line: add a table such as [lines.home]"
 NO_CHANNEL = "channels: there is no channel: add a table such as [channels.phone]"
@@ -577,6 +578,12 @@ REFUSED: list[tuple[str, str, list[str]]] = [
             "https://vm.example.com/%61": PLAIN,
             "https://vm.example.com//a": PLAIN,
             "https://vm.exämple.com": PLAIN,
+            "https://vm.example.com.": DOTS,
+            "https://vm.example.com.:8480/vm": DOTS,
+            "https://vm..example.com": DOTS,
+            "https://vm.example.com/../vm": DOTS,
+            "https://vm.example.com/vm/./a": DOTS,
+            "https://vm.example.com/vm/..": DOTS,
             "https://vm.example.com/" + "x" * 80: "must be at most 80 characters, for it stands in every alert",
         }.items()
     ),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from ledgers import FilePlace, Place, opened, polled
-from values import NUMBER
+from values import NOW, NUMBER
 
-from vmwatch.ledger import Ledger
+from vmwatch.ledger import Ledger, copies
 from vmwatch.ledger.moving import move
 
 
@@ -36,6 +37,20 @@ async def test_a_moved_store_has_the_same_key(place: Place, there: Place) -> Non
     await move(place.url, there.url)
     async with opened(there, create=False) as moved:
         assert await moved.keys.made() == key
+
+
+@pytest.mark.parametrize("is_older", [True, False], ids=["before it was made", "after"])
+async def test_a_restored_store_knows_the_links_that_were_sent(place: Place, tmp_path: Path, is_older: bool) -> None:
+    backup = tmp_path / "backup.db"
+    async with opened(place) as ledger:
+        if is_older:
+            await copies.backup(place.url, backup)
+        key = await ledger.keys.made()
+        if not is_older:
+            await copies.backup(place.url, backup)
+    await copies.restore(place.url, backup, NOW)
+    async with opened(place, create=False) as restored:
+        assert await restored.keys.known() == key
 
 
 async def test_another_store_has_another_key(place: Place, there: Place) -> None:

@@ -16,7 +16,7 @@ from values import NUMBER
 from visitors import Reply, ask
 from world import World, bench_in, settings_of, until
 
-from vmwatch import settings
+from vmwatch import settings, wishes
 from vmwatch.ledger import Ledger, MessageView
 from vmwatch.links import LASTS, path
 from vmwatch.models import HOUR, MINUTE, SECOND, Act
@@ -120,6 +120,20 @@ async def test_an_older_link_does_not_undo_what_somebody_acknowledged(
     late = await look(window, await link(window, ledger, Act.SNOOZE), "POST")
     assert "It was acknowledged already: " in late.text
     assert content(store) == before
+
+
+async def test_who_snoozes_while_somebody_else_acknowledges_does_not_undo_that(
+    window: Window, ledger: Ledger, store: Path
+) -> None:
+    seen = await message(ledger)
+    await look(window, await link(window, ledger), "POST")
+    before = content(store)
+    hour, now = window.clock.now() + HOUR, window.clock.now
+    (found,) = await wishes.snooze(ledger, [seen], hour, now)
+    assert found.acked_at is not None
+    assert content(store) == before
+    (found,) = await wishes.snooze(ledger, [found], hour, now)
+    assert (found.acked_at, found.snoozed_until) == (None, hour), "who knows of it may"
 
 
 @pytest.mark.parametrize(

@@ -81,8 +81,12 @@ async def ack(ledger: Ledger, messages: Sequence[MessageView], now: Now) -> list
 
 
 async def snooze(ledger: Ledger, messages: Sequence[MessageView], until: Instant, now: Now) -> list[MessageView]:
-    """Nothing about these until then, and then a reminder, if they are still new. Returns them as `ack` does."""
-    await ledger.messages.snooze([view.key for view in messages], until, now())
+    """Nothing about these until then, and then a reminder, if they are still new. Returns them as `ack` does.
+
+    Who snoozes what was acknowledged takes that back; but not what somebody else acknowledges at that moment.
+    """
+    for view in messages:
+        await ledger.messages.snooze([view.key], until, now(), over_ack=view.acked_at is not None)
     return await _again(ledger, messages)
 
 

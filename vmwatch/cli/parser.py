@@ -69,7 +69,7 @@ def _beginning(verbs: _Verbs) -> None:
 
 
 def _keeping(verbs: _Verbs) -> None:
-    backup = verbs.add("backup", "copy the store to a new file, also while the daemon runs; no secret is in it")
+    backup = verbs.add("backup", "copy the store to a new file, also while the daemon runs, without PINs and URLs")
     backup.add_argument("file", metavar="FILE", help="must not be there yet")
     restore = verbs.add("restore", "put a backup in the store's place, and keep what was there; no daemon may run")
     restore.add_argument("file", metavar="FILE", help="what `vmwatch backup` wrote")

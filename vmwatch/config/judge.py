@@ -198,8 +198,7 @@ def unwise(gathered: Gathered, settings: Settings) -> Iterator[str]:
         if interval < BRISK and key in gathered.found:
             words = f"is below {spelled(BRISK)}, and every poll is a login at the operator"
             yield gathered.objection(key, words).sentence
-    if settings.web.public_url and not settings.web.listen:
-        yield gathered.objection(("web", "public_url"), 'is of no use while web.listen is ""').sentence
+    yield from _unwise_web(gathered, settings)
     for name, line in settings.lines.items():
         if line.channels == ():
             yield gathered.objection(("lines", name, "channels"), "is empty: nobody will be told").sentence
@@ -207,3 +206,11 @@ def unwise(gathered: Gathered, settings: Settings) -> Iterator[str]:
     for name, channel in settings.channels.items():
         if not channel.events:
             yield gathered.objection(("channels", name, "events"), "is empty: it will get test alerts only").sentence
+
+
+def _unwise_web(gathered: Gathered, settings: Settings) -> Iterator[str]:
+    if settings.web.public_url and not settings.web.listen:
+        yield gathered.objection(("web", "public_url"), 'is of no use while web.listen is ""').sentence
+    if settings.web.is_open_to_strangers:
+        words = "leads to the whole page, not to links alone, if the proxy lets everything pass: set web.token"
+        yield gathered.objection(("web", "public_url"), words).sentence

@@ -95,7 +95,7 @@ WHERE number = :number AND id = :id AND left_new_at IS NULL AND acked_at IS NULL
 """
 _SNOOZE = """
 UPDATE message SET snoozed_until = :until, acked_at = NULL
-WHERE number = :number AND id = :id AND left_new_at IS NULL
+WHERE number = :number AND id = :id AND left_new_at IS NULL AND (acked_at IS NULL OR :over_ack = 1)
 """
 # Nobody was told of one that was not announced, and so nobody is told of it again.
 _PUT_OFF = """
@@ -215,9 +215,11 @@ async def acknowledge(transaction: Transaction, number: str, id_: str, now: Inst
         await clear(transaction, number, [id_], now)
 
 
-async def snooze(transaction: Transaction, number: str, id_: str, until: Instant, now: Instant) -> None:
-    """A person wants to hear of a message later."""
-    if not await transaction.run(_SNOOZE, number=number, id=id_, until=until):
+async def snooze(
+    transaction: Transaction, number: str, id_: str, until: Instant, now: Instant, *, over_ack: bool
+) -> None:
+    """A person wants to hear of a message later; `over_ack`: though it is acknowledged."""
+    if not await transaction.run(_SNOOZE, number=number, id=id_, until=until, over_ack=int(over_ack)):
         return
     await end(transaction, number, [id_])
     await transaction.run(_PUT_OFF, number=number, id=id_, until=until, now=now)

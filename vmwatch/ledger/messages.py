@@ -120,12 +120,17 @@ class Messages:
 
         await self._engine.write(work)
 
-    async def snooze(self, keys: Iterable[tuple[str, str]], until: Instant, now: Instant) -> None:
-        """Nothing is to be told of these messages until then; then one reminder, if they are still new."""
+    async def snooze(
+        self, keys: Iterable[tuple[str, str]], until: Instant, now: Instant, *, over_ack: bool = True
+    ) -> None:
+        """Nothing is to be told of these messages until then; then one reminder, if they are still new.
+
+        `over_ack`: those that are acknowledged, too.
+        """
 
         async def work(transaction: Transaction) -> None:
             for number, id_ in keys:
-                await following.snooze(transaction, number, id_, until, now)
+                await following.snooze(transaction, number, id_, until, now, over_ack=over_ack)
 
         await self._engine.write(work)
 

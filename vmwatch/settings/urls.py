@@ -10,6 +10,8 @@ from pydantic import SecretStr
 
 LONGEST_PUBLIC_URL = 80
 _PLAIN_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?(?:/[A-Za-z0-9._-]+)*/?")
+_ODD_DOT = re.compile(r"\.(?=[./:]|$)")
+"""Browsers take such a one out of a path, and it is taken off a Host: the links would lead elsewhere, or be refused."""
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
@@ -58,6 +60,8 @@ def checked_public_url(value: str) -> str:
         raise ValueError("must not have a query or a fragment")
     if not _PLAIN_URL.fullmatch(value):
         raise ValueError("must have nothing but letters without accents, digits and . _ - / in its host and path")
+    if _ODD_DOT.search(value):
+        raise ValueError("must not have two dots together, nor a dot at the end of its host or of a part of its path")
     if len(value) > LONGEST_PUBLIC_URL:
         raise ValueError(f"must be at most {LONGEST_PUBLIC_URL} characters, for it stands in every alert")
     return value.rstrip("/")

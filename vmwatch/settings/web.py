@@ -77,6 +77,12 @@ class Web(Table):
         return (*self.hosts, host) if host else self.hosts
 
     @property
+    def is_open_to_strangers(self) -> bool:
+        """Whether who comes by `public_url` sees the page, and its buttons, without a token."""
+        host = urlsplit(self.public_url).hostname
+        return bool(self.listen and host) and self.token is None and not is_loopback(host or "")
+
+    @property
     def is_asked_for(self) -> bool:
         """Whether a person wrote the address, so that going on without it would not be what they want."""
         return "listen" in self.model_fields_set

@@ -1,7 +1,7 @@
 """Links in alerts, as they are followed: what one shows to whoever has it, and what its one button does.
 
 The signature is the permission: no login, no token, no secret of the form's own. It is shown which line was called and
-when, for that much is in every alert, and nothing of who called.
+when, and nothing of who called.
 """
 
 from __future__ import annotations
