@@ -190,6 +190,22 @@ async def test_a_clearing_makes_no_noise_and_so_is_held_by_nothing(operator: Sim
         assert ntfy.screen() == []
 
 
+async def test_a_digest_in_the_place_of_what_it_reminds_of_is_heard(operator: Simulator, tmp_path: Path) -> None:
+    """A night's reminders of one message are one digest in the morning: by the announcement's name."""
+    async with NtfyServer() as ntfy, showing(operator, tmp_path, ntfy.url, quiet=["22:00-07:00"]) as bench:
+        bench.clock.ahead += (21 * HOUR + 50 * MINUTE - bench.clock.now()) % (24 * HOUR)
+        operator.leave(LINE, name="Donald Duck")
+        await turn(bench, 1)
+        assert (ntfy.screen(), ntfy.sounds()) == ([NEW], 1)
+        await turn(bench, 70)
+        assert ("reminder", "pending") in await owed(bench)
+        bench.clock.ahead += 8 * HOUR
+        await turn(bench, 3)
+        assert ntfy.screen() == ["1 voicemail not heard yet on line0"]
+        assert len({each.sequence for each in ntfy.events}) == 1
+        assert ntfy.sounds() == 2
+
+
 async def test_what_was_sent_twice_is_shown_once(operator: Simulator, tmp_path: Path) -> None:
     """The process died between sending and noting it; it derives the same name again."""
     async with NtfyServer() as ntfy:
