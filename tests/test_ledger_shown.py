@@ -154,14 +154,15 @@ async def test_that_it_was_heard_is_told_in_its_place(ledger: Ledger) -> None:
     """The alert about the same message has the same name; nothing is to clear it then."""
     await polled(ledger, "a", "b")
     announced = await claimed(ledger)
-    await attempted(ledger, announced, shown("name of a"))
+    name_of_a = sequences.name(ledger.salt, "phone", announced.alert.about)
+    await attempted(ledger, announced, shown(name_of_a))
     await heard_and_told(ledger, "b")
     assert await clearings(ledger) == []
     await attempted(ledger, await claimed(ledger, now=NOW + 3), ARRIVED, NOW + 3)  # b
     news = await claimed(ledger, now=NOW + 3)
     assert news.alert.kind is Kind.VOICEMAIL_HEARD
     assert news.alert.about == announced.alert.about != ""
-    await attempted(ledger, news, shown("name of a"), NOW + 3)
+    await attempted(ledger, news, shown(name_of_a), NOW + 3)
     assert await clearings(ledger) == []
 
 
@@ -187,6 +188,18 @@ async def test_a_renamed_channel_still_shows_what_it_showed(ledger: Ledger) -> N
     await configured(ledger, "mobile", "mail")
     await heard(ledger)
     assert await what_is_cleared(ledger, "mobile") == ["name of a"]
+
+
+async def test_that_it_was_heard_takes_no_place_on_a_channel_whose_names_are_others_now(ledger: Ledger) -> None:
+    """The news would stand beside what the channel showed when it was called otherwise, so that is cleared."""
+    await polled(ledger, "a")
+    await told(ledger, sequences.name(ledger.salt, "phone", sequences.about([(NUMBER, "a")])))
+    await ledger.outbox.rename({"phone": "mobile"})
+    await configured(ledger, "mobile", "mail")
+    await polled(ledger, now=NOW + 1)
+    found = await decided(ledger, mailbox(), NOW + 2)
+    assert await ledger.lines.record(replace(found, hear_of_left=("mobile",)), NOW + 2)
+    assert len(await what_is_cleared(ledger, "mobile")) == 1
 
 
 async def test_a_clearing_counts_against_no_budget(ledger: Ledger) -> None:

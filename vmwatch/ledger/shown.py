@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from vmwatch.ledger.alerts import owe
 from vmwatch.ledger.engine import Transaction
+from vmwatch.ledger.notes import NOTE
 from vmwatch.ledger.rows import alert_from_json
 from vmwatch.models import Alert, Instant, Kind
-from vmwatch.sequences import about
+from vmwatch.sequences import about, name
 
 # A channel that is gone is not waited for.
 _SHOWN = """
@@ -54,12 +55,12 @@ async def clear(
 ) -> None:
     """Owe the clearing of what is shown of messages, but for what `told`, an alert about them, is shown in place of."""
     owed: dict[tuple[str, str], Alert] = {}
+    replaced = {} if told is None else await _names(transaction, told)
     for id_ in ids:
         for delivery, channel, shown_as, _, facts in await transaction.all(_OF_MESSAGE, number=number, id=id_):
-            found = alert_from_json(facts)
             await transaction.run(_TAKE, id=delivery)
-            if told is None or channel not in told.channels or found.about != _about(told):
-                owed[channel, shown_as] = _cleared(channel, shown_as, found, number)
+            if replaced.get(channel) != shown_as:
+                owed[channel, shown_as] = _cleared(channel, shown_as, alert_from_json(facts), number)
     for alert in owed.values():
         await owe(transaction, alert, now)
 
@@ -90,5 +91,8 @@ def _cleared(channel: str, shown_as: str, shown: Alert, number: str | None) -> A
     )
 
 
-def _about(alert: Alert) -> str:
-    return about((alert.number or "", id_) for id_ in alert.messages)
+async def _names(transaction: Transaction, told: Alert) -> dict[str, str]:
+    """What an alert will be known by on each of its channels: another name than before on one that was renamed."""
+    ((salt,),) = await transaction.all(NOTE, key="salt")
+    of = about((told.number or "", id_) for id_ in told.messages)
+    return {channel: name(bytes.fromhex(salt), channel, of) for channel in told.channels}
