@@ -154,6 +154,24 @@ async def test_a_server_that_was_taken_back_to_an_old_one_costs_nothing(operator
         assert (len(ntfy.record), (await bench.channel("channel0"))["state"]) == (2, "ok")
 
 
+async def test_a_clearing_that_is_refused_does_not_make_a_failing_channel_look_well(
+    operator: Simulator, tmp_path: Path
+) -> None:
+    """Its login was revoked: nothing can be told there, so nobody is to be told that it is back."""
+    async with NtfyServer() as ntfy, Webhook() as hook, showing(operator, tmp_path, ntfy.url, hook.url) as bench:
+        id_ = operator.leave(LINE, name="Donald Duck")
+        await turn(bench, 1)
+        ntfy.login = "Bearer tk_other"
+        operator.leave(LINE, name="Daisy Duck")
+        await turn(bench, 20)
+        operator.hear(LINE, id_)
+        await turn(bench, 5)
+        assert ("cleared", "sent") in await owed(bench)
+        assert ("failing", "sent") in await owed(bench)
+        assert ("recovered", "sent") not in await owed(bench)
+        assert (await bench.channel("channel0"))["state"] == "failing"
+
+
 async def test_a_clearing_is_tried_until_the_server_is_back(operator: Simulator, tmp_path: Path) -> None:
     async with NtfyServer() as ntfy, showing(operator, tmp_path, ntfy.url) as bench:
         id_ = operator.leave(LINE, name="Donald Duck")
