@@ -14,6 +14,7 @@ from values import NOW, NUMBER, alert, mailbox
 from vmwatch import sequences
 from vmwatch.ledger import Ledger, Owed
 from vmwatch.ledger.engine import Transaction
+from vmwatch.ledger.following import acknowledge
 from vmwatch.ledger.shown import clear
 from vmwatch.models import DAY, MINUTE, Arrival, Held, Hold, Kind, Outcome, Receipt
 
@@ -259,6 +260,31 @@ async def test_who_notes_that_it_was_sent_waits_for_who_is_about_to_mark_it_as_h
         go_on.set()
         await asyncio.gather(marking, noting)
         assert await what_is_cleared(one) == ["name of a"]
+
+
+async def test_of_two_who_see_to_the_last_two_messages_at_once_the_second_clears_what_tells_of_both(
+    place: Place,
+) -> None:
+    """Else each would take the other's message for unheard."""
+    async with opened(place) as one, opened(place) as other:
+        await adopted(one)
+        await polled(one, "a", "b")
+        await owe(one, alert(Kind.VOICEMAIL_REMINDER, ("phone",), messages=("a", "b"), count=2))
+        await told(one, "a", "b", "both")
+        looked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def acknowledged_slowly(transaction: Transaction) -> None:
+            await acknowledge(transaction, NUMBER, "a", NOW + 1)
+            looked.set()
+            await go_on.wait()
+
+        slow = asyncio.create_task(other._engine.hold(acknowledged_slowly))
+        await looked.wait()
+        quick = asyncio.create_task(one.messages.ack([(NUMBER, "b")], NOW + 1))
+        await asyncio.wait([quick], timeout=0.3)
+        go_on.set()
+        await asyncio.gather(slow, quick)
+        assert sorted(await what_is_cleared(one)) == ["a", "b", "both"]
 
 
 def test_a_name_is_the_same_everywhere_and_tells_nothing() -> None:

@@ -32,10 +32,16 @@ def _none_of_its_messages(waits: str) -> str:
     """
 
 
+_TELLING = """
+d.alert_id IN (SELECT alert_id FROM message WHERE number = :number AND id = :id
+               UNION SELECT alert_id FROM mention WHERE number = :number AND message = :id)
+"""
+# Whoever sees to another message of what tells of several: the second of the two finds that it is over.
+_IN_TURN = f"""
+/*+ SELECT d.id FROM delivery d WHERE d.shown_as IS NOT NULL AND {_TELLING} ORDER BY d.id FOR UPDATE */
+"""
 _OF_MESSAGE = f"""
-{_SHOWN} AND d.alert_id IN (SELECT alert_id FROM message WHERE number = :number AND id = :id
-                            UNION SELECT alert_id FROM mention WHERE number = :number AND message = :id)
-AND {_none_of_its_messages("m.left_new_at IS NULL AND m.acked_at IS NULL")} ORDER BY d.id
+{_SHOWN} AND {_TELLING} AND {_none_of_its_messages("m.left_new_at IS NULL AND m.acked_at IS NULL")} ORDER BY d.id
 """
 # What a person had seen to before is told all the same to those who have not got it yet, so it stays there.
 _OF_DELIVERY = f"{_SHOWN} AND d.id = :id AND {_none_of_its_messages('m.left_new_at IS NULL')}"
@@ -57,6 +63,7 @@ async def clear(
     owed: dict[tuple[str, str], Alert] = {}
     replaced = {} if told is None else await _names(transaction, told)
     for id_ in ids:
+        await transaction.all(_IN_TURN, number=number, id=id_)
         for delivery, channel, shown_as, _, facts in await transaction.all(_OF_MESSAGE, number=number, id=id_):
             await transaction.run(_TAKE, id=delivery)
             if replaced.get(channel) != shown_as:
