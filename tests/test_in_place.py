@@ -185,6 +185,25 @@ async def test_a_clearing_is_tried_until_the_server_is_back(operator: Simulator,
         assert (ntfy.screen(), len(ntfy.cleared())) == ([], 1)
 
 
+async def test_a_clearing_that_comes_late_takes_no_newer_reminder_away(operator: Simulator, tmp_path: Path) -> None:
+    """Seen to while the server was away, and snoozed after all: the reminder is what is to be seen, and heard."""
+    async with NtfyServer() as ntfy, showing(operator, tmp_path, ntfy.url) as bench:
+        id_ = operator.leave(LINE, name="Donald Duck")
+        await turn(bench, 1)
+        ntfy.manner = refuse(503)
+        await ack(bench)
+        await turn(bench, 1)
+        await bench.ledger.messages.snooze([(LINE, id_)], bench.clock.now() + 20 * MINUTE, bench.clock.now())
+        await turn(bench, 18)
+        ntfy.manner = ACCEPT
+        await turn(bench, 20)
+        assert ntfy.screen() == [AGAIN]
+        assert ntfy.sounds() == 2
+        operator.hear(LINE, id_)
+        await turn(bench, 3)
+        assert ntfy.screen() == []
+
+
 async def test_a_clearing_is_given_up_after_the_usual_time(operator: Simulator, tmp_path: Path) -> None:
     async with NtfyServer() as ntfy, showing(operator, tmp_path, ntfy.url) as bench:
         id_ = operator.leave(LINE, name="Donald Duck")

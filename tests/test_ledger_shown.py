@@ -84,6 +84,21 @@ async def test_a_clearing_that_waits_is_not_withdrawn_when_its_message_is_heard(
     assert [owed.state.value for owed in await clearings(ledger)] == ["pending"]
 
 
+async def test_what_is_shown_anew_is_not_cleared_by_what_waited_before(ledger: Ledger) -> None:
+    await polled(ledger, "a", "b")
+    await told(ledger, "name of a", "name of b")
+    await ledger.messages.ack([(NUMBER, "a"), (NUMBER, "b")], NOW)
+    assert [await ledger.outbox.shows("phone", f"name of {one}") for one in ("a", "b", "c")] == [True, True, False]
+    (again,) = await owe(ledger, alert(Kind.VOICEMAIL_REMINDER, ("phone",), messages=("a",), count=1))
+    delivery = await ledger.outbox.claim("phone", NOW, MINUTE, again)
+    assert delivery is not None
+    await attempted(ledger, delivery, shown("name of a"))
+    assert [(owed.message, owed.state.value) for owed in await clearings(ledger)] == [
+        ("a", "withdrawn"),
+        ("b", "pending"),
+    ]
+
+
 async def test_announcement_and_reminder_with_one_name_are_cleared_together(ledger: Ledger) -> None:
     await polled(ledger, "a")
     await owe(ledger, alert(Kind.VOICEMAIL_REMINDER, ("phone",), messages=("a",), count=1))

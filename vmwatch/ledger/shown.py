@@ -45,6 +45,15 @@ _OF_MESSAGE = f"""
 """
 # What a person had seen to before is told all the same to those who have not got it yet, so it stays there.
 _OF_DELIVERY = f"{_SHOWN} AND d.id = :id AND {_none_of_its_messages('m.left_new_at IS NULL')}"
+CLEARING = """
+state = 'pending' AND EXISTS (SELECT 1 FROM alert a WHERE a.id = delivery.alert_id AND a.kind = 'voicemail.cleared'
+                              AND a.facts LIKE '%"clears":"' || CAST(:name AS TEXT) || '"%')
+"""
+"""A delivery that waits to clear what is shown by a name."""
+_OVERTAKEN = f"""
+UPDATE delivery SET state = 'withdrawn', next_attempt_at = NULL, version = version + 1
+WHERE channel = :channel AND {CLEARING}
+"""
 _TAKE = "UPDATE delivery SET shown_as = NULL WHERE id = :id AND shown_as IS NOT NULL"
 
 # The messages first, as whoever marks them as heard: what one of the two changes, the other sees.
@@ -76,6 +85,11 @@ async def lock(transaction: Transaction, delivery: int) -> None:
     """Let nobody mark the messages of a delivery as heard until this transaction ends."""
     for statement in _LOCK:
         await transaction.all(statement, id=delivery)
+
+
+async def overtake(transaction: Transaction, channel: str, name: str) -> None:
+    """What is shown by this name since just now is not to be cleared in the place of what was shown before."""
+    await transaction.run(_OVERTAKEN, channel=channel, name=name)
 
 
 async def clear_if_over(transaction: Transaction, delivery: int, now: Instant) -> None:
