@@ -84,10 +84,14 @@ async def test_a_clearing_that_waits_is_not_withdrawn_when_its_message_is_heard(
     assert [owed.state.value for owed in await clearings(ledger)] == ["pending"]
 
 
-async def test_what_is_shown_anew_is_not_cleared_by_what_waited_before(ledger: Ledger) -> None:
+@pytest.mark.parametrize("given_up", [False, True])
+async def test_what_is_shown_anew_is_not_cleared_by_what_waited_before(ledger: Ledger, given_up: bool) -> None:
     await polled(ledger, "a", "b")
     await told(ledger, "name of a", "name of b")
     await ledger.messages.ack([(NUMBER, "a"), (NUMBER, "b")], NOW)
+    if given_up:
+        await attempted(ledger, await claimed(ledger), UNKNOWN, NOW + 30 * DAY)
+        assert [owed.state.value for owed in await clearings(ledger)] == ["dead", "pending"]
     assert [await ledger.outbox.shows("phone", f"name of {one}") for one in ("a", "b", "c")] == [True, True, False]
     (again,) = await owe(ledger, alert(Kind.VOICEMAIL_REMINDER, ("phone",), messages=("a",), count=1))
     delivery = await ledger.outbox.claim("phone", NOW, MINUTE, again)

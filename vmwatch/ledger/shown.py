@@ -46,10 +46,11 @@ _OF_MESSAGE = f"""
 # What a person had seen to before is told all the same to those who have not got it yet, so it stays there.
 _OF_DELIVERY = f"{_SHOWN} AND d.id = :id AND {_none_of_its_messages('m.left_new_at IS NULL')}"
 CLEARING = """
-state = 'pending' AND EXISTS (SELECT 1 FROM alert a WHERE a.id = delivery.alert_id AND a.kind = 'voicemail.cleared'
-                              AND a.facts LIKE '%"clears":"' || CAST(:name AS TEXT) || '"%')
+state IN ('pending', 'dead') AND EXISTS (SELECT 1 FROM alert a WHERE a.id = delivery.alert_id
+                                      AND a.kind = 'voicemail.cleared'
+                                      AND a.facts LIKE '%"clears":"' || CAST(:name AS TEXT) || '"%')
 """
-"""A delivery that waits to clear what is shown by a name."""
+"""A delivery that is still to clear what is shown by a name, or never did."""
 _OVERTAKEN = f"""
 UPDATE delivery SET state = 'withdrawn', next_attempt_at = NULL, version = version + 1
 WHERE channel = :channel AND {CLEARING}
