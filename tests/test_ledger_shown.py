@@ -93,6 +93,7 @@ async def test_what_is_shown_anew_is_not_cleared_by_what_waited_before(ledger: L
         await attempted(ledger, await claimed(ledger), UNKNOWN, NOW + 30 * DAY)
         assert [owed.state.value for owed in await clearings(ledger)] == ["dead", "pending"]
     assert [await ledger.outbox.shows("phone", f"name of {one}") for one in ("a", "b", "c")] == [True, True, False]
+    await ledger.messages.snooze([(NUMBER, "a")], NOW, NOW)
     (again,) = await owe(ledger, alert(Kind.VOICEMAIL_REMINDER, ("phone",), messages=("a",), count=1))
     delivery = await ledger.outbox.claim("phone", NOW, MINUTE, again)
     assert delivery is not None
@@ -101,6 +102,16 @@ async def test_what_is_shown_anew_is_not_cleared_by_what_waited_before(ledger: L
         ("a", "withdrawn"),
         ("b", "pending"),
     ]
+
+
+async def test_what_a_person_saw_to_while_a_reminder_was_sent_is_cleared_all_the_same(ledger: Ledger) -> None:
+    await polled(ledger, "a")
+    await told(ledger, "name of a")
+    await owe(ledger, alert(Kind.VOICEMAIL_REMINDER, ("phone",), messages=("a",), count=1))
+    reminder = await claimed(ledger)
+    await ledger.messages.ack([(NUMBER, "a")], NOW)
+    await attempted(ledger, reminder, shown("name of a"))
+    assert await what_is_cleared(ledger) == ["name of a"]
 
 
 async def test_announcement_and_reminder_with_one_name_are_cleared_together(ledger: Ledger) -> None:

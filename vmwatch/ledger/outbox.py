@@ -236,7 +236,8 @@ class Outbox:
             await _settle_channel(transaction, settlement, now)
             await _settle_delivery(transaction, settlement)
             if settlement.shown_as is not None:
-                await shown.overtake(transaction, settlement.delivery.channel, settlement.shown_as)
+                delivery = settlement.delivery
+                await shown.overtake(transaction, delivery.id, delivery.channel, settlement.shown_as)
                 await shown.clear_if_over(transaction, settlement.delivery.id, now)
             for alert in settlement.alerts:
                 await owe(transaction, alert, now)

@@ -24,6 +24,9 @@ WHERE d.shown_as IS NOT NULL
 """
 
 
+_UNHEARD = "m.left_new_at IS NULL AND m.acked_at IS NULL"
+
+
 def _none_of_its_messages(waits: str) -> str:
     return f"""
     NOT EXISTS (SELECT 1 FROM message m WHERE m.alert_id = d.alert_id AND {waits})
@@ -41,7 +44,7 @@ _IN_TURN = f"""
 /*+ SELECT d.id FROM delivery d WHERE d.shown_as IS NOT NULL AND {_TELLING} ORDER BY d.id FOR UPDATE */
 """
 _OF_MESSAGE = f"""
-{_SHOWN} AND {_TELLING} AND {_none_of_its_messages("m.left_new_at IS NULL AND m.acked_at IS NULL")} ORDER BY d.id
+{_SHOWN} AND {_TELLING} AND {_none_of_its_messages(_UNHEARD)} ORDER BY d.id
 """
 # What a person had seen to before is told all the same to those who have not got it yet, so it stays there.
 _OF_DELIVERY = f"{_SHOWN} AND d.id = :id AND {_none_of_its_messages('m.left_new_at IS NULL')}"
@@ -54,6 +57,7 @@ state IN ('pending', 'dead') AND EXISTS (SELECT 1 FROM alert a WHERE a.id = deli
 _OVERTAKEN = f"""
 UPDATE delivery SET state = 'withdrawn', next_attempt_at = NULL, version = version + 1
 WHERE channel = :channel AND {CLEARING}
+  AND EXISTS (SELECT 1 FROM delivery d WHERE d.id = :id AND NOT ({_none_of_its_messages(_UNHEARD)}))
 """
 _TAKE = "UPDATE delivery SET shown_as = NULL WHERE id = :id AND shown_as IS NOT NULL"
 
@@ -88,9 +92,9 @@ async def lock(transaction: Transaction, delivery: int) -> None:
         await transaction.all(statement, id=delivery)
 
 
-async def overtake(transaction: Transaction, channel: str, name: str) -> None:
-    """What is shown by this name since just now is not to be cleared in the place of what was shown before."""
-    await transaction.run(_OVERTAKEN, channel=channel, name=name)
+async def overtake(transaction: Transaction, delivery: int, channel: str, name: str) -> None:
+    """What was sent just now, and nobody has seen to, is not to be cleared in the place of what was shown before."""
+    await transaction.run(_OVERTAKEN, id=delivery, channel=channel, name=name)
 
 
 async def clear_if_over(transaction: Transaction, delivery: int, now: Instant) -> None:
