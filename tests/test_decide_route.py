@@ -106,6 +106,14 @@ def test_a_channel_that_still_waits_for_the_announcement_is_not_reminded_of_it()
     ]
 
 
+def test_a_channel_where_a_reminder_waits_is_not_reminded_again() -> None:
+    line, channels = {"remind": ["30m", "1h", "2h", "4h"]}, {"phone": {"quiet": ["12:15-14:00"]}}
+    assert [telling for telling in shown(routed(settings(line, channels=channels))) if telling[1] == "reminded"] == [
+        ("phone", "reminded", 120, "quiet"),
+        ("phone", "reminded", 240, None),
+    ]
+
+
 def test_nobody_is_reminded_of_what_is_muted() -> None:
     line = {"remind": ["30m"], "escalate": [{"after": "1h", "channels": ["mail"]}]}
     muted = settings(line, callers={"all": {"numbers": ["unknown"], "mute": True}})

@@ -154,6 +154,24 @@ async def test_a_server_that_was_taken_back_to_an_old_one_costs_nothing(operator
         assert (len(ntfy.record), (await bench.channel("channel0"))["state"]) == (2, "ok")
 
 
+async def test_a_clearing_that_is_refused_does_not_make_a_failing_channel_look_well(
+    operator: Simulator, tmp_path: Path
+) -> None:
+    """Its login was revoked: nothing can be told there, so nobody is to be told that it is back."""
+    async with NtfyServer() as ntfy, Webhook() as hook, showing(operator, tmp_path, ntfy.url, hook.url) as bench:
+        id_ = operator.leave(LINE, name="Donald Duck")
+        await turn(bench, 1)
+        ntfy.login = "Bearer tk_other"
+        operator.leave(LINE, name="Daisy Duck")
+        await turn(bench, 20)
+        operator.hear(LINE, id_)
+        await turn(bench, 5)
+        assert ("cleared", "sent") in await owed(bench)
+        assert ("failing", "sent") in await owed(bench)
+        assert ("recovered", "sent") not in await owed(bench)
+        assert (await bench.channel("channel0"))["state"] == "failing"
+
+
 async def test_a_clearing_is_tried_until_the_server_is_back(operator: Simulator, tmp_path: Path) -> None:
     async with NtfyServer() as ntfy, showing(operator, tmp_path, ntfy.url) as bench:
         id_ = operator.leave(LINE, name="Donald Duck")
@@ -165,6 +183,25 @@ async def test_a_clearing_is_tried_until_the_server_is_back(operator: Simulator,
         ntfy.manner = ACCEPT
         await turn(bench, 10)
         assert (ntfy.screen(), len(ntfy.cleared())) == ([], 1)
+
+
+async def test_a_clearing_that_comes_late_takes_no_newer_reminder_away(operator: Simulator, tmp_path: Path) -> None:
+    """Seen to while the server was away, and snoozed after all: the reminder is what is to be seen, and heard."""
+    async with NtfyServer() as ntfy, showing(operator, tmp_path, ntfy.url) as bench:
+        id_ = operator.leave(LINE, name="Donald Duck")
+        await turn(bench, 1)
+        ntfy.manner = refuse(503)
+        await ack(bench)
+        await turn(bench, 1)
+        await bench.ledger.messages.snooze([(LINE, id_)], bench.clock.now() + 20 * MINUTE, bench.clock.now())
+        await turn(bench, 18)
+        ntfy.manner = ACCEPT
+        await turn(bench, 20)
+        assert ntfy.screen() == [AGAIN]
+        assert ntfy.sounds() == 2
+        operator.hear(LINE, id_)
+        await turn(bench, 3)
+        assert ntfy.screen() == []
 
 
 async def test_a_clearing_is_given_up_after_the_usual_time(operator: Simulator, tmp_path: Path) -> None:
@@ -188,6 +225,22 @@ async def test_a_clearing_makes_no_noise_and_so_is_held_by_nothing(operator: Sim
         operator.hear(LINE, id_)
         await turn(bench, 3)
         assert ntfy.screen() == []
+
+
+async def test_a_digest_in_the_place_of_what_it_reminds_of_is_heard(operator: Simulator, tmp_path: Path) -> None:
+    """A night's reminders of one message are one digest in the morning: by the announcement's name."""
+    async with NtfyServer() as ntfy, showing(operator, tmp_path, ntfy.url, quiet=["22:00-07:00"]) as bench:
+        bench.clock.ahead += (21 * HOUR + 50 * MINUTE - bench.clock.now()) % (24 * HOUR)
+        operator.leave(LINE, name="Donald Duck")
+        await turn(bench, 1)
+        assert (ntfy.screen(), ntfy.sounds()) == ([NEW], 1)
+        await turn(bench, 70)
+        assert ("reminder", "pending") in await owed(bench)
+        bench.clock.ahead += 8 * HOUR
+        await turn(bench, 3)
+        assert ntfy.screen() == ["1 voicemail not heard yet on line0"]
+        assert len({each.sequence for each in ntfy.events}) == 1
+        assert ntfy.sounds() == 2
 
 
 async def test_what_was_sent_twice_is_shown_once(operator: Simulator, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from values import EVERYONE, NOW, NUMBER, alert, mailbox
 
 from vmwatch.errors import LedgerError
 from vmwatch.ledger import Ledger
-from vmwatch.models import DAY, HOUR, MINUTE, Decision, Due, FollowedUp, FollowUp, Kind, Unheard
+from vmwatch.models import DAY, HOUR, MINUTE, Decision, Due, FollowedUp, FollowUp, Kind, Outcome, Receipt, Unheard
 
 
 async def announced(ledger: Ledger, *ids: str, now: int = NOW) -> Decision:
@@ -99,6 +99,18 @@ async def test_where_a_message_is_about_to_be_told_again_or_just_was_a_step_tell
     seen: list[Unheard] = []
     await ledger.follow_ups.follow(NUMBER, NOW + HOUR, lambda each: (seen.extend(each), FollowedUp())[1])
     assert [each.told for each in seen] == [told]
+
+
+async def test_a_clearing_that_waits_tells_nobody_of_the_message_and_puts_no_reminder_off(ledger: Ledger) -> None:
+    """Somebody said that it was seen to while the channel was away, and then asked to be reminded after all."""
+    await announced(ledger, "a")
+    await attempted(ledger, await claimed(ledger), Receipt(Outcome.SENT, shown_as="name of a"))
+    await ledger.messages.ack([(NUMBER, "a")], NOW + 1)
+    assert (await outbox(ledger))[-1].kind is Kind.VOICEMAIL_CLEARED
+    await ledger.messages.snooze([(NUMBER, "a")], NOW + HOUR, NOW + 2)
+    seen: list[Unheard] = []
+    await ledger.follow_ups.follow(NUMBER, NOW + HOUR, lambda each: (seen.extend(each), FollowedUp())[1])
+    assert [each.told for each in seen] == [("phone",)]
 
 
 async def test_a_step_is_an_alert_and_the_next_step_in_one_commit(ledger: Ledger) -> None:

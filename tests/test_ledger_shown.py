@@ -14,6 +14,7 @@ from values import NOW, NUMBER, alert, mailbox
 from vmwatch import sequences
 from vmwatch.ledger import Ledger, Owed
 from vmwatch.ledger.engine import Transaction
+from vmwatch.ledger.following import acknowledge
 from vmwatch.ledger.shown import clear
 from vmwatch.models import DAY, MINUTE, Arrival, Held, Hold, Kind, Outcome, Receipt
 
@@ -81,6 +82,36 @@ async def test_a_clearing_that_waits_is_not_withdrawn_when_its_message_is_heard(
     assert len(await clearings(ledger)) == 1
     await heard(ledger)
     assert [owed.state.value for owed in await clearings(ledger)] == ["pending"]
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+async def test_what_is_shown_anew_is_not_cleared_by_what_waited_before(ledger: Ledger, given_up: bool) -> None:
+    await polled(ledger, "a", "b")
+    await told(ledger, "name of a", "name of b")
+    await ledger.messages.ack([(NUMBER, "a"), (NUMBER, "b")], NOW)
+    if given_up:
+        await attempted(ledger, await claimed(ledger), UNKNOWN, NOW + 30 * DAY)
+        assert [owed.state.value for owed in await clearings(ledger)] == ["dead", "pending"]
+    assert [await ledger.outbox.shows("phone", f"name of {one}") for one in ("a", "b", "c")] == [True, True, False]
+    await ledger.messages.snooze([(NUMBER, "a")], NOW, NOW)
+    (again,) = await owe(ledger, alert(Kind.VOICEMAIL_REMINDER, ("phone",), messages=("a",), count=1))
+    delivery = await ledger.outbox.claim("phone", NOW, MINUTE, again)
+    assert delivery is not None
+    await attempted(ledger, delivery, shown("name of a"))
+    assert [(owed.message, owed.state.value) for owed in await clearings(ledger)] == [
+        ("a", "withdrawn"),
+        ("b", "pending"),
+    ]
+
+
+async def test_what_a_person_saw_to_while_a_reminder_was_sent_is_cleared_all_the_same(ledger: Ledger) -> None:
+    await polled(ledger, "a")
+    await told(ledger, "name of a")
+    await owe(ledger, alert(Kind.VOICEMAIL_REMINDER, ("phone",), messages=("a",), count=1))
+    reminder = await claimed(ledger)
+    await ledger.messages.ack([(NUMBER, "a")], NOW)
+    await attempted(ledger, reminder, shown("name of a"))
+    assert await what_is_cleared(ledger) == ["name of a"]
 
 
 async def test_announcement_and_reminder_with_one_name_are_cleared_together(ledger: Ledger) -> None:
@@ -154,14 +185,15 @@ async def test_that_it_was_heard_is_told_in_its_place(ledger: Ledger) -> None:
     """The alert about the same message has the same name; nothing is to clear it then."""
     await polled(ledger, "a", "b")
     announced = await claimed(ledger)
-    await attempted(ledger, announced, shown("name of a"))
+    name_of_a = sequences.name(ledger.salt, "phone", announced.alert.about)
+    await attempted(ledger, announced, shown(name_of_a))
     await heard_and_told(ledger, "b")
     assert await clearings(ledger) == []
     await attempted(ledger, await claimed(ledger, now=NOW + 3), ARRIVED, NOW + 3)  # b
     news = await claimed(ledger, now=NOW + 3)
     assert news.alert.kind is Kind.VOICEMAIL_HEARD
     assert news.alert.about == announced.alert.about != ""
-    await attempted(ledger, news, shown("name of a"), NOW + 3)
+    await attempted(ledger, news, shown(name_of_a), NOW + 3)
     assert await clearings(ledger) == []
 
 
@@ -187,6 +219,18 @@ async def test_a_renamed_channel_still_shows_what_it_showed(ledger: Ledger) -> N
     await configured(ledger, "mobile", "mail")
     await heard(ledger)
     assert await what_is_cleared(ledger, "mobile") == ["name of a"]
+
+
+async def test_that_it_was_heard_takes_no_place_on_a_channel_whose_names_are_others_now(ledger: Ledger) -> None:
+    """The news would stand beside what the channel showed when it was called otherwise, so that is cleared."""
+    await polled(ledger, "a")
+    await told(ledger, sequences.name(ledger.salt, "phone", sequences.about([(NUMBER, "a")])))
+    await ledger.outbox.rename({"phone": "mobile"})
+    await configured(ledger, "mobile", "mail")
+    await polled(ledger, now=NOW + 1)
+    found = await decided(ledger, mailbox(), NOW + 2)
+    assert await ledger.lines.record(replace(found, hear_of_left=("mobile",)), NOW + 2)
+    assert len(await what_is_cleared(ledger, "mobile")) == 1
 
 
 async def test_a_clearing_counts_against_no_budget(ledger: Ledger) -> None:
@@ -246,6 +290,31 @@ async def test_who_notes_that_it_was_sent_waits_for_who_is_about_to_mark_it_as_h
         go_on.set()
         await asyncio.gather(marking, noting)
         assert await what_is_cleared(one) == ["name of a"]
+
+
+async def test_of_two_who_see_to_the_last_two_messages_at_once_the_second_clears_what_tells_of_both(
+    place: Place,
+) -> None:
+    """Else each would take the other's message for unheard."""
+    async with opened(place) as one, opened(place) as other:
+        await adopted(one)
+        await polled(one, "a", "b")
+        await owe(one, alert(Kind.VOICEMAIL_REMINDER, ("phone",), messages=("a", "b"), count=2))
+        await told(one, "a", "b", "both")
+        looked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def acknowledged_slowly(transaction: Transaction) -> None:
+            await acknowledge(transaction, NUMBER, "a", NOW + 1)
+            looked.set()
+            await go_on.wait()
+
+        slow = asyncio.create_task(other._engine.hold(acknowledged_slowly))
+        await looked.wait()
+        quick = asyncio.create_task(one.messages.ack([(NUMBER, "b")], NOW + 1))
+        await asyncio.wait([quick], timeout=0.3)
+        go_on.set()
+        await asyncio.gather(slow, quick)
+        assert sorted(await what_is_cleared(one)) == ["a", "b", "both"]
 
 
 def test_a_name_is_the_same_everywhere_and_tells_nothing() -> None:

@@ -158,6 +158,20 @@ async def test_what_was_heard_or_is_gone_is_told(
     assert content(store) == before
 
 
+async def test_no_reminder_is_promised_of_what_is_followed_by_nobody(
+    window: Window, ledger: Ledger, store: Path
+) -> None:
+    """A muted voicemail that a person had sent all the same has links, too."""
+    change(store, "UPDATE message SET alert_id = NULL")
+    target, before = await link(window, ledger, Act.SNOOZE), content(store)
+    for method in ("GET", "POST"):
+        told = await look(window, target, method)
+        assert "Nobody is reminded of this voicemail, for it was sent only because a person asked for it." in told.text
+        assert (told.status, "<form" in told.text) == (410, False)
+    assert content(store) == before
+    assert "Acknowledged." in (await look(window, await link(window, ledger), "POST")).text
+
+
 async def test_of_two_lines_with_the_same_id_the_right_one_is_meant(
     window: Window, ledger: Ledger, store: Path
 ) -> None:

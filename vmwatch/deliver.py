@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 LEASE_MARGIN: Duration = 10 * SECOND
 """How much longer than an attempt may take a claim is good for."""
 SETTLE_AGAIN_S = 1.0
-TOLD_AGAIN = frozenset({Kind.VOICEMAIL_REMINDER, Kind.VOICEMAIL_ESCALATED})
+TOLD_AGAIN = frozenset({Kind.VOICEMAIL_REMINDER, Kind.VOICEMAIL_ESCALATED, Kind.VOICEMAIL_DIGEST})
 """What nobody hears of unless it makes a sound, though a channel may show the message already."""
 
 

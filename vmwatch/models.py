@@ -514,6 +514,8 @@ class Receipt:
     detail: str = ""
     shown_as: str | None = None
     """What was sent can be replaced and cleared by this name; None: it can't."""
+    proves: bool = True
+    """Whether a channel for which it was sent works; not where there was nothing to be done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,9 +177,8 @@ async def clear(address: Address, sequence: str, timeout: Duration) -> Receipt: 
         return answer
     if status in _CAN_T_CLEAR and status not in _LATER:
         log.debug("the ntfy server does not clear what it showed: HTTP %d", status)
-    elif status != _OK:
-        return Receipt(Outcome.REFUSED, f"HTTP {status}")
-    return Receipt(Outcome.SENT)
+        return Receipt(Outcome.SENT, proves=False)
+    return Receipt(Outcome.SENT) if status == _OK else Receipt(Outcome.REFUSED, f"HTTP {status}")
 
 
 async def _ask(

@@ -43,6 +43,7 @@ def after_delivery(
 def _sent(
     delivery: Delivery, receipt: Receipt, channel: ChannelStanding, moment: Moment, everyone: tuple[Recipient, ...]
 ) -> Settlement:
+    after = _well(channel, moment) if receipt.proves else channel
     return Settlement(
         delivery=delivery,
         state=DeliveryState.SENT,
@@ -51,8 +52,8 @@ def _sent(
         last_error=None,
         maybe_repeat=delivery.maybe_repeat,
         channel_before=channel,
-        channel_after=_well(channel, moment),
-        alerts=(_about(Kind.CHANNEL_RECOVERED, channel, everyone),) if channel.alerted else (),
+        channel_after=after,
+        alerts=(_about(Kind.CHANNEL_RECOVERED, channel, everyone),) if channel.alerted and not after.alerted else (),
         # That messages were heard is news: it is not cleared as soon as it is there.
         shown_as=None if delivery.alert.kind is Kind.VOICEMAIL_HEARD else receipt.shown_as,
     )

@@ -96,15 +96,21 @@ def _followed(
 ) -> Iterator[Telling]:
     """Step by step, as the follow-ups of the real one: each tells when the next is."""
     follow_up: FollowUp | None = FollowUp(ways.steps.number, voicemail.id, now, now, now)
+    again: dict[str, Instant] = {}
     while follow_up is not None:
         at = follow_up.at
-        told = tuple(each.channel for each in announced if each.at is not None and each.at <= at)
+        told = tuple(each.channel for each in announced if _is_told(each, at) and again.get(each.channel, at - 1) < at)
         unheard = Unheard(follow_up, voicemail, is_missed=False, read_at=at, told=told, urgent=treated.urgent)
         found = followed_up([unheard], ways.steps, at, ways.zone)
         for alert in found.alerts:
-            why = _FOLLOWING[alert.kind]
-            yield from (_sent(name, alert.kind, why, treated, ways, at) for name in alert.channels)
+            sent = [_sent(name, alert.kind, _FOLLOWING[alert.kind], treated, ways, at) for name in alert.channels]
+            again |= {each.channel: each.at for each in sent if each.at is not None}
+            yield from sent
         follow_up = next(iter(found.next), None)
+
+
+def _is_told(announced: Telling, now: Instant) -> bool:
+    return announced.at is not None and announced.at <= now
 
 
 def _sent(channel: str, kind: Kind, why: Why, treated: Treatment, ways: Ways, at: Instant) -> Telling:

@@ -47,11 +47,12 @@ DELETE FROM follow_up WHERE number = :number AND at <= :now AND message NOT IN (
 _KEEP = f"INSERT INTO follow_up ({listed(_FOLLOW_UP)}) VALUES ({listed(_FOLLOW_UP, ':')})"
 _FACTS = "SELECT facts FROM alert WHERE id = :alert"
 # A delivery that a person dropped, or that still waits, tells nobody of the message. Where a reminder or a digest
-# waits, or came since the step fell due, another reminder would tell the same twice.
+# waits, or came since the step fell due, another reminder would tell the same twice; a clearing tells nothing.
 _TOLD = f"""
 SELECT d.channel FROM delivery d WHERE d.alert_id = :alert AND (
     d.state IN ('sent', 'dead') OR (d.state = 'withdrawn' AND COALESCE(d.last_error, '') <> '{DROPPED}'))
   AND NOT EXISTS (SELECT 1 FROM mention o JOIN delivery again ON again.alert_id = o.alert_id
+    JOIN alert a ON a.id = o.alert_id AND a.kind <> 'voicemail.cleared'
     WHERE o.number = :number AND o.message = :id AND again.channel = d.channel
       AND (again.state = 'pending' OR again.sent_at BETWEEN :at AND :now))
 ORDER BY d.id

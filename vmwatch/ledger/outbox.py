@@ -127,7 +127,10 @@ WHERE id = :id AND state IN ('pending', 'dead')
 """
 _DEAD = "SELECT id FROM delivery WHERE state = 'dead' ORDER BY id"
 
-_SHOWS = "SELECT 1 FROM delivery WHERE state = 'sent' AND channel = :channel AND shown_as = :name LIMIT 1"
+_SHOWS = f"""
+SELECT 1 FROM delivery WHERE channel = :channel AND state = 'sent' AND shown_as = :name
+UNION ALL SELECT 1 FROM delivery WHERE channel = :channel AND {shown.CLEARING} LIMIT 1
+"""
 
 _DROP_CLAIMS = """
 UPDATE delivery SET next_attempt_at = attempt_at, claimed_until = NULL
@@ -233,6 +236,8 @@ class Outbox:
             await _settle_channel(transaction, settlement, now)
             await _settle_delivery(transaction, settlement)
             if settlement.shown_as is not None:
+                delivery = settlement.delivery
+                await shown.overtake(transaction, delivery.id, delivery.channel, settlement.shown_as)
                 await shown.clear_if_over(transaction, settlement.delivery.id, now)
             for alert in settlement.alerts:
                 await owe(transaction, alert, now)
@@ -291,7 +296,7 @@ class Outbox:
         return _owed(await self._engine.read(_OF_ALERT, alert=alert_id))
 
     async def shows(self, channel: str, name: str) -> bool:
-        """Whether a channel was sent something by this name that was not cleared."""
+        """Whether a channel was sent something by this name that was not cleared yet."""
         return bool(await self._engine.read(_SHOWS, channel=channel, name=name))
 
     async def dead(self) -> tuple[int, ...]:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from vmwatch.ledger.alerts import owe
 from vmwatch.ledger.engine import Transaction
+from vmwatch.ledger.notes import NOTE
 from vmwatch.ledger.rows import alert_from_json
 from vmwatch.models import Alert, Instant, Kind
-from vmwatch.sequences import about
+from vmwatch.sequences import about, name
 
 # A channel that is gone is not waited for.
 _SHOWN = """
@@ -21,6 +22,9 @@ SELECT d.id, d.channel, d.shown_as, a.number, a.facts FROM delivery d
 JOIN alert a ON a.id = d.alert_id JOIN channel c ON c.name = d.channel AND c.configured = 1
 WHERE d.shown_as IS NOT NULL
 """
+
+
+_UNHEARD = "m.left_new_at IS NULL AND m.acked_at IS NULL"
 
 
 def _none_of_its_messages(waits: str) -> str:
@@ -31,13 +35,30 @@ def _none_of_its_messages(waits: str) -> str:
     """
 
 
+_TELLING = """
+d.alert_id IN (SELECT alert_id FROM message WHERE number = :number AND id = :id
+               UNION SELECT alert_id FROM mention WHERE number = :number AND message = :id)
+"""
+# Whoever sees to another message of what tells of several: the second of the two finds that it is over.
+_IN_TURN = f"""
+/*+ SELECT d.id FROM delivery d WHERE d.shown_as IS NOT NULL AND {_TELLING} ORDER BY d.id FOR UPDATE */
+"""
 _OF_MESSAGE = f"""
-{_SHOWN} AND d.alert_id IN (SELECT alert_id FROM message WHERE number = :number AND id = :id
-                            UNION SELECT alert_id FROM mention WHERE number = :number AND message = :id)
-AND {_none_of_its_messages("m.left_new_at IS NULL AND m.acked_at IS NULL")} ORDER BY d.id
+{_SHOWN} AND {_TELLING} AND {_none_of_its_messages(_UNHEARD)} ORDER BY d.id
 """
 # What a person had seen to before is told all the same to those who have not got it yet, so it stays there.
 _OF_DELIVERY = f"{_SHOWN} AND d.id = :id AND {_none_of_its_messages('m.left_new_at IS NULL')}"
+CLEARING = """
+state IN ('pending', 'dead') AND EXISTS (SELECT 1 FROM alert a WHERE a.id = delivery.alert_id
+                                      AND a.kind = 'voicemail.cleared'
+                                      AND a.facts LIKE '%"clears":"' || CAST(:name AS TEXT) || '"%')
+"""
+"""A delivery that is still to clear what is shown by a name, or never did."""
+_OVERTAKEN = f"""
+UPDATE delivery SET state = 'withdrawn', next_attempt_at = NULL, version = version + 1
+WHERE channel = :channel AND {CLEARING}
+  AND EXISTS (SELECT 1 FROM delivery d WHERE d.id = :id AND NOT ({_none_of_its_messages(_UNHEARD)}))
+"""
 _TAKE = "UPDATE delivery SET shown_as = NULL WHERE id = :id AND shown_as IS NOT NULL"
 
 # The messages first, as whoever marks them as heard: what one of the two changes, the other sees.
@@ -54,12 +75,13 @@ async def clear(
 ) -> None:
     """Owe the clearing of what is shown of messages, but for what `told`, an alert about them, is shown in place of."""
     owed: dict[tuple[str, str], Alert] = {}
+    replaced = {} if told is None else await _names(transaction, told)
     for id_ in ids:
+        await transaction.all(_IN_TURN, number=number, id=id_)
         for delivery, channel, shown_as, _, facts in await transaction.all(_OF_MESSAGE, number=number, id=id_):
-            found = alert_from_json(facts)
             await transaction.run(_TAKE, id=delivery)
-            if told is None or channel not in told.channels or found.about != _about(told):
-                owed[channel, shown_as] = _cleared(channel, shown_as, found, number)
+            if replaced.get(channel) != shown_as:
+                owed[channel, shown_as] = _cleared(channel, shown_as, alert_from_json(facts), number)
     for alert in owed.values():
         await owe(transaction, alert, now)
 
@@ -68,6 +90,11 @@ async def lock(transaction: Transaction, delivery: int) -> None:
     """Let nobody mark the messages of a delivery as heard until this transaction ends."""
     for statement in _LOCK:
         await transaction.all(statement, id=delivery)
+
+
+async def overtake(transaction: Transaction, delivery: int, channel: str, name: str) -> None:
+    """What was sent just now, and nobody has seen to, is not to be cleared in the place of what was shown before."""
+    await transaction.run(_OVERTAKEN, id=delivery, channel=channel, name=name)
 
 
 async def clear_if_over(transaction: Transaction, delivery: int, now: Instant) -> None:
@@ -90,5 +117,8 @@ def _cleared(channel: str, shown_as: str, shown: Alert, number: str | None) -> A
     )
 
 
-def _about(alert: Alert) -> str:
-    return about((alert.number or "", id_) for id_ in alert.messages)
+async def _names(transaction: Transaction, told: Alert) -> dict[str, str]:
+    """What an alert will be known by on each of its channels: another name than before on one that was renamed."""
+    ((salt,),) = await transaction.all(NOTE, key="salt")
+    of = about((told.number or "", id_) for id_ in told.messages)
+    return {channel: name(bytes.fromhex(salt), channel, of) for channel in told.channels}

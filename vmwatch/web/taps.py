@@ -38,6 +38,8 @@ class Stage(StrEnum):
     """There is something to do."""
     ACKNOWLEDGED = "acknowledged"
     SNOOZED = "snoozed"
+    UNFOLLOWED = "unfollowed"
+    """No reminder would come at the end of a snooze: its alert was kept back because of who called."""
     HEARD = "heard"
     GONE = "gone"
 
@@ -47,6 +49,7 @@ _REFUSED = {
     links.Refused.EXPIRED: (410, N_("This link is too old: they are good for 7 days. A newer alert has a newer one.")),
 }
 _OVER = {
+    Stage.UNFOLLOWED: N_("Nobody is reminded of this voicemail, for it was sent only because a person asked for it."),
     Stage.HEARD: N_("This voicemail is no longer new: somebody has probably heard it."),
     Stage.GONE: N_("This voicemail is not known any more."),
 }
@@ -144,5 +147,7 @@ def stage_of(act: Act, message: MessageView | None, now: Instant) -> Stage:
         return Stage.HEARD
     if message.acked_at is not None:
         return Stage.ACKNOWLEDGED
+    if act is Act.SNOOZE and message.alert_id is None:
+        return Stage.UNFOLLOWED
     is_snoozed = act is Act.SNOOZE and (message.snoozed_until or 0) > now
     return Stage.SNOOZED if is_snoozed else Stage.WAITS
