@@ -260,6 +260,22 @@ async def test_what_a_cancelled_caller_began_is_ended_before_the_ledger_closes(p
     assert await place.rows("SELECT id FROM message") == [("a",)]
 
 
+@pytest.mark.parametrize("ticks", [1, 2, 5, 20])
+async def test_a_ledger_whose_closing_is_cut_short_is_closed_all_the_same(place: Place, ticks: int) -> None:
+    async with opened(place) as ledger:
+        await adopted(ledger)
+        await ledger.lines.standings()
+        owing = asyncio.create_task(owe(ledger, alert(Kind.TEST)))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(ledger.close())
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([owing, closing])
+        engine: Any = ledger._engine
+        assert (engine._writer._connection, engine._reader._connection) == (None, None)
+
+
 async def test_fifty_writers_interleave_safely(place: Place) -> None:
     async with opened(place) as one, opened(place) as two:
         await adopted(one)

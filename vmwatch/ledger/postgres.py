@@ -11,7 +11,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -176,9 +176,11 @@ class PostgresEngine:
         return bool(await self.read(_DAEMONS))
 
     async def close(self) -> None:
-        await asyncio.gather(*self._under_way, return_exceptions=True)
-        await self._writer.close()
-        await self._reader.close()
+        """All of it, also where the wait for what is under way is cut short."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._reader.close)
+            stack.push_async_callback(self._writer.close)
+            await asyncio.gather(*self._under_way, return_exceptions=True)
 
 
 class _TangledError(LedgerError):

@@ -16,7 +16,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -202,9 +202,14 @@ class SqliteEngine:
         self.trouble = None
 
     async def close(self) -> None:
-        await asyncio.gather(*self._under_way, return_exceptions=True)
-        await self._writer.close()
-        await self._reader.close()
+        """All of it, also where the wait for what is under way is cut short."""
+        async with AsyncExitStack() as stack:
+            stack.callback(self._let_go)
+            stack.push_async_callback(self._reader.close)
+            stack.push_async_callback(self._writer.close)
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    def _let_go(self) -> None:
         if self._daemon_lock is not None:
             os.close(self._daemon_lock)
             self._daemon_lock = None
