@@ -75,6 +75,27 @@ async def test_what_is_due_is_judged_with_all_that_is_known_of_it(ledger: Ledger
     assert await followed(ledger) == []
 
 
+async def test_who_was_told_by_a_channel_that_is_renamed_since_is_reminded_by_its_new_name(ledger: Ledger) -> None:
+    await announced(ledger, "a")
+    await attempted(ledger, await claimed(ledger), ARRIVED)
+    await ledger.outbox.rename({"phone": "mobile"})
+    seen: list[Unheard] = []
+
+    def look(unheard: Sequence[Unheard]) -> FollowedUp:
+        seen.extend(unheard)
+        return FollowedUp()
+
+    await ledger.follow_ups.follow(NUMBER, NOW, look)
+    assert [each.told for each in seen] == [("mobile",)]
+
+
+async def test_what_was_sent_of_a_message_that_nobody_follows_stays_under_the_channels_old_name(ledger: Ledger) -> None:
+    await polled(ledger, "a")
+    await attempted(ledger, await claimed(ledger), ARRIVED)
+    await ledger.outbox.rename({"phone": "mobile"})
+    assert [owed.channel for owed in await outbox(ledger) if owed.sent_at is not None] == ["phone"]
+
+
 @pytest.mark.parametrize(
     ("kind", "arrived_at", "told"),
     [

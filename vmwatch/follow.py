@@ -15,7 +15,7 @@ from vmwatch.settings import Settings
 log = logging.getLogger(__name__)
 
 PATIENCE: Duration = MINUTE
-"""How long what another process may have to do is left to it; each of them looks twice a second."""
+"""How long what another process may have to do is left to it; each of them looks once a second."""
 
 
 class Follower:

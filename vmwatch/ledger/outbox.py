@@ -86,9 +86,12 @@ INSERT INTO channel (name, configured, state, since, failures, alerted, version)
 VALUES (:name, 1, 'ok', :now, 0, 0, 0) ON CONFLICT (name) DO UPDATE SET configured = 1
 """
 _FORGET_ALL = "UPDATE channel SET configured = 0"
-# The version stays: an attempt under way is settled as if nothing had been renamed.
+# The version stays: an attempt under way is settled as if nothing had been renamed. Who was told of a message that is
+# followed is to be reminded of it, so what was sent goes along, too.
 _RENAME = """
-UPDATE delivery SET channel = :new WHERE channel = :old AND (state = 'pending' OR shown_as IS NOT NULL)
+UPDATE delivery SET channel = :new WHERE channel = :old
+  AND (state = 'pending' OR shown_as IS NOT NULL OR alert_id IN (SELECT m.alert_id FROM message m WHERE EXISTS (
+       SELECT 1 FROM follow_up f WHERE f.number = m.number AND f.message = m.id)))
   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.alert_id = delivery.alert_id AND d.channel = :new)
 """
 
