@@ -252,6 +252,8 @@ class _Connection:
                     await self._connection.close(timeout=HURRY_S)
                 except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                     self._connection.terminate()
+                finally:  # a close that is cut short has broken it off by itself
+                    self._connection = None
             self._connection = None
 
     def _told(self, error: Exception) -> LedgerError:
