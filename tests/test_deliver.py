@@ -437,7 +437,7 @@ async def test_stopping_lets_a_send_end_and_leaves_what_hangs_for_the_next_start
         await owe(bench, "phone")
         await bench.deliverer.round()
         await asyncio.gather(hook.heard(1), other.heard(1))
-        await bench.deliverer.stop(0.6)
+        await bench.deliverer.stop(3)
         await bench.deliver()
         assert await states(bench) == ["sent", "pending", "pending"]
         assert len(hook.record) == 1, "nothing is begun any more"

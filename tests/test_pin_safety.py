@@ -53,6 +53,7 @@ async def test_a_wrong_pin_costs_one_login_however_often_vmwatch_starts(world: W
     world.config["polling"]["error_backoff"] = {"initial": "1s", "max": "1s"}
     async with world.running():
         await until(world.state_is("home", "rejected", "pin_rejected"))
+        await until(world.state_is("office", "ok"))
     for number in [signal.SIGKILL] * 8 + [signal.SIGTERM] * 2:
         async with world.started() as daemon:
             await until(lambda: bool(world.logins("office")))
