@@ -16,16 +16,22 @@ _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
 def checked_base_url(value: str) -> str:
-    parts = _split(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError('must be a URL such as "https://operator.example.com"')
-    if "@" in parts.netloc:
-        raise ValueError("must not have a user name or a password")
-    if "?" in value or "#" in value:
-        raise ValueError("must not have a query or a fragment")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
+    parts = _rooted(value, 'must be a URL such as "https://operator.example.com"')
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ValueError("must be https, for the PIN travels in the URL (http only for 127.0.0.1, ::1 or localhost)")
     return value.rstrip("/")
+
+
+def _rooted(value: str, wanted: str, instead: str = "") -> SplitResult:
+    """The parts of a web address and nothing else. Raises ValueError: `wanted`, or what to do `instead` of a login."""
+    parts = _split(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(wanted)
+    if "@" in parts.netloc:
+        raise ValueError(f"must not have a user name or a password{instead}")
+    if "?" in value or "#" in value:
+        raise ValueError("must not have a query or a fragment")
+    return parts
 
 
 def _split(url: str) -> SplitResult:
@@ -51,13 +57,7 @@ def checked_public_url(value: str) -> str:
     """Without the slash at its end. It stands in every alert, and in front of what is signed: short, and plain."""
     if not value:
         return value
-    parts = _split(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError('must be the URL by which others reach vmwatch, like "https://vm.example.com"')
-    if "@" in parts.netloc:
-        raise ValueError("must not have a user name or a password")
-    if "?" in value or "#" in value:
-        raise ValueError("must not have a query or a fragment")
+    _rooted(value, 'must be the URL by which others reach vmwatch, like "https://vm.example.com"')
     if not _PLAIN_URL.fullmatch(value):
         raise ValueError("must have nothing but letters without accents, digits and . _ - / in its host and path")
     if _ODD_DOT.search(value):
@@ -75,15 +75,8 @@ def checked_ping_url(value: SecretStr | None) -> SecretStr | None:
 
 
 def checked_dav_url(value: str) -> str:
-    parts = _split(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(
-            'must be an address book\'s URL, like "https://cloud.example.com/dav/addressbooks/me/contacts/"'
-        )
-    if "@" in parts.netloc:
-        raise ValueError("must not have a user name or a password: set user and password")
-    if "?" in value or "#" in value:
-        raise ValueError("must not have a query or a fragment")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
+    wanted = 'must be an address book\'s URL, like "https://cloud.example.com/dav/addressbooks/me/contacts/"'
+    parts = _rooted(value, wanted, instead=": set user and password")
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ValueError("must be https, for the password travels with it (http only for 127.0.0.1, ::1 or localhost)")
     return value
