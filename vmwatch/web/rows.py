@@ -183,7 +183,7 @@ class Words:
             received=self.time(view.voicemail.received_at or view.first_seen_at, now),
             is_new=view.left_new_at is None,
             acked=self.time(view.acked_at, now),
-            snoozed=self.time(view.snoozed_until, now) if (view.snoozed_until or 0) > now else None,
+            snoozed=self.time(view.snoozed_until, now),
             left=self.time(view.left_new_at, now),
             told=tuple(self._told(one, now) for one in sight.told.get(view.alert_id or 0, ())),
             buttons=self._buttons(_message_buttons(view)),

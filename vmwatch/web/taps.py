@@ -89,23 +89,23 @@ class Taps:
 
     async def _followed(self, request: Request, language: str) -> tuple[Answer, bool]:
         t, now = languages.texts(language), self._facts.clock.now()
-        permit = links.read(request.path, await self._ledger.keys.known(), now)
+        key = await self._ledger.keys.known()
+        permit = links.read(request.path, key, now)
         if isinstance(permit, links.Refused):
             status, words = _REFUSED[permit]
             return self._sentence(status, t.gettext(words), language), False
-        message = await self._message(permit)
+        message = await self._message(permit, key)
         stage = stage_of(permit.act, message, now)
         is_done = message is not None and stage is Stage.WAITS and request.method == "POST"
         if message is not None and is_done:
             await self._do(permit.act, message)
-            message = await self._message(permit)
+            message = await self._message(permit, key)
             stage = stage_of(permit.act, message, now)
         if message is None or stage in _OVER:
             return self._sentence(410, t.gettext(_OVER[stage]), language), is_done
         return await self._shown(permit.act, message, stage, is_done, language), is_done
 
-    async def _message(self, permit: links.Permit) -> MessageView | None:
-        key = await self._ledger.keys.known()
+    async def _message(self, permit: links.Permit, key: bytes) -> MessageView | None:
         found = await self._ledger.messages.with_id(permit.message)
         return next((one for one in found if links.tag(one.number, key) == permit.tag), None)
 
