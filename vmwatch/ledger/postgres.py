@@ -247,14 +247,12 @@ class _Connection:
 
     async def close(self) -> None:
         async with self._one_at_a_time:
-            if self._connection is not None and not self._connection.is_closed():
+            connection, self._connection = self._connection, None
+            if connection is not None and not connection.is_closed():
                 try:
-                    await self._connection.close(timeout=HURRY_S)
+                    await connection.close(timeout=HURRY_S)  # one that is cut short breaks it off by itself
                 except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                    self._connection.terminate()
-                finally:  # a close that is cut short has broken it off by itself
-                    self._connection = None
-            self._connection = None
+                    connection.terminate()
 
     def _told(self, error: Exception) -> LedgerError:
         if isinstance(error, (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)):
