@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from receivers import Webhook
 from values import EVERYONE, PHONE, judged, mailbox, rules, standing, trusted, voicemail
-from world import Bench, bench_in, number_of, settings_of
+from world import Bench, bench_in, number_of, settings_of, turn
 
 from vmwatch.book import EMPTY, Book
 from vmwatch.models import DAY, HOUR, MINUTE, Alert, Box, Decision, Fate, Kind, Mailbox, Recipient, Voicemail
@@ -212,13 +212,6 @@ async def muting(operator: Simulator, folder: Path, hook: Webhook) -> AsyncItera
         yield bench
 
 
-async def live(bench: Bench, minutes: int) -> None:
-    for _ in range(minutes):
-        await bench.poll(MINUTE)
-        await bench.follow()
-        await bench.deliver()
-
-
 async def owed(bench: Bench) -> list[tuple[str, str, str | None, str | None]]:
     """Sorted, for messages of one second come in any order."""
     return sorted((one["state"], one["channel"], one["message"], one["waits"]) for one in await bench.outbox())
@@ -230,20 +223,20 @@ async def test_what_is_not_announced_is_in_the_outbox_with_the_reason_and_counte
     async with muting(operator, tmp_path, hook) as bench:
         muted = operator.leave(number_of(0), caller=SALES)
         short = operator.leave(number_of(0), caller=STRANGER, length=2)
-        await live(bench, 1)
+        await turn(bench, 1)
         noted = sorted([("withdrawn", "phone", muted, "muted"), ("withdrawn", "phone", short, "too_short")])
         assert await owed(bench) == noted
         assert await bench.ledger.outbox.listing(everything=False, most=9) == ()
         assert [(view.pending, view.dead) for view in await bench.ledger.outbox.channels()] == [(0, 0)]
         assert await bench.ledger.outbox.oldest_pending() is None
         await bench.ledger.follow_ups.reckon([number_of(0)], bench.clock.now())
-        await live(bench, 40)
+        await turn(bench, 40)
         assert await owed(bench) == noted, "nobody is reminded"
         for id_ in (muted, short):
             operator.hear(number_of(0), id_)
-        await live(bench, 3)
+        await turn(bench, 3)
         operator._put(number_of(0), operator._take(number_of(0), muted), Box.NEW)
-        await live(bench, 40)
+        await turn(bench, 40)
         assert (hook.record, await owed(bench)) == ([], noted), "nobody hears of it in any other way"
 
 
@@ -252,15 +245,15 @@ async def test_a_person_has_what_is_not_announced_sent_after_all(
 ) -> None:
     async with muting(operator, tmp_path, hook) as bench:
         id_ = operator.leave(number_of(0), caller=SALES, name="Sales")
-        await live(bench, 1)
+        await turn(bench, 1)
         ((delivery,),) = await bench.ledger._engine.read("SELECT id FROM delivery")
         assert await bench.ledger.outbox.dead() == (), "it is not meant unless it is named"
         assert await bench.ledger.outbox.retry([delivery], bench.clock.now()) == (delivery,)
-        await live(bench, 1)
+        await turn(bench, 1)
         assert await owed(bench) == [("sent", "phone", id_, None)]
-        await live(bench, 40)
+        await turn(bench, 40)
         operator.hear(number_of(0), id_)
-        await live(bench, 2)
+        await turn(bench, 2)
         assert titles(hook) == ["Voicemail from Sales", "No longer new: voicemail from Sales"]
         assert await bench.ledger.outbox.retry([delivery], bench.clock.now()) == ()
 
@@ -270,11 +263,11 @@ async def test_what_a_person_wants_sent_after_all_goes_when_it_is_heard_before(
 ) -> None:
     async with muting(operator, tmp_path, hook) as bench:
         id_ = operator.leave(number_of(0), caller=SALES)
-        await live(bench, 1)
+        await turn(bench, 1)
         ((delivery,),) = await bench.ledger._engine.read("SELECT id FROM delivery")
         await bench.ledger.outbox.retry([delivery], bench.clock.now() + HOUR)
         operator.hear(number_of(0), id_)
-        await live(bench, 3)
+        await turn(bench, 3)
         assert [state for state, *_ in await owed(bench)] == ["withdrawn"]
 
 
@@ -283,9 +276,9 @@ async def test_what_is_not_announced_is_not_in_a_digest_and_is_not_snoozed_into_
 ) -> None:
     async with muting(operator, tmp_path, hook) as bench:
         id_ = operator.leave(number_of(0), caller=SALES)
-        await live(bench, 1)
+        await turn(bench, 1)
         await bench.ledger.messages.snooze([(number_of(0), id_)], bench.clock.now() + MINUTE, bench.clock.now())
-        await live(bench, 5)
+        await turn(bench, 5)
         assert (hook.record, [waits for *_, waits in await owed(bench)]) == ([], ["muted"])
 
 
@@ -294,7 +287,7 @@ async def test_what_is_not_announced_is_forgotten_like_any_other_alert(
 ) -> None:
     async with muting(operator, tmp_path, hook) as bench:
         operator.leave(number_of(0), caller=SALES)
-        await live(bench, 1)
+        await turn(bench, 1)
         await bench.ledger.messages.prune(bench.clock.now() + DAY)
         rows = [await bench.ledger._engine.read(f"SELECT 1 FROM {table}") for table in ("alert", "delivery", "mention")]
         assert rows == [[], [], []]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from receivers import Webhook
-from world import PIN, Bench, bench_in, number_of
+from world import PIN, Bench, bench_in, number_of, turn
 
 from vmwatch.ledger import Ledger
 from vmwatch.models import HOUR, MINUTE, SECOND, Box
@@ -53,14 +53,6 @@ async def following(
     async with bench_in(folder, settings_with(operator, hooks, remind, **more)) as bench:
         await bench.poll()
         yield bench
-
-
-async def turn(bench: Bench, minutes: int) -> None:
-    """Minutes pass as they do for a daemon: each with a poll, a look at what is to be told again, and deliveries."""
-    for _ in range(minutes):
-        await bench.poll(MINUTE)
-        await bench.follow()
-        await bench.deliver()
 
 
 def titles(hook: Webhook) -> list[str]:

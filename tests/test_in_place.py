@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ntfy_server import NtfyServer
 from receivers import ACCEPT, Webhook, refuse
-from world import PIN, Bench, bench_in, channels_of, number_of
+from world import PIN, Bench, bench_in, channels_of, number_of, turn
 
 from vmwatch.models import HOUR, MINUTE
 from vmwatch.settings import Settings
@@ -47,13 +47,6 @@ async def showing(operator: Simulator, folder: Path, *urls: str, **channel: Any)
     async with bench_in(folder, settings_with(operator, *urls, **channel)) as bench:
         await bench.poll()
         yield bench
-
-
-async def turn(bench: Bench, minutes: int) -> None:
-    for _ in range(minutes):
-        await bench.poll(MINUTE)
-        await bench.follow()
-        await bench.deliver()
 
 
 async def ack(bench: Bench) -> None:

@@ -41,7 +41,7 @@ from vmwatch.deliver import Deliverer
 from vmwatch.follow import Follower
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
-from vmwatch.models import Decision, Duration, Instant
+from vmwatch.models import MINUTE, Decision, Duration, Instant
 from vmwatch.pins import tag
 from vmwatch.poll import Poller
 from vmwatch.settings import Settings
@@ -476,6 +476,14 @@ async def bench_in(
         await follower.use(settings)
         yield bench
         await asyncio.gather(poller.stop(0.1), bench.deliverer.stop(0.1))
+
+
+async def turn(bench: Bench, minutes: int) -> None:
+    """Minutes pass as they do for a daemon: each with a poll, a look at what is to be told again, and deliveries."""
+    for _ in range(minutes):
+        await bench.poll(MINUTE)
+        await bench.follow()
+        await bench.deliver()
 
 
 def settings_of(simulator: Simulator, channels: Mapping[str, Any], lines: int = 1, **tables: Any) -> Settings:
