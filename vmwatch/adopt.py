@@ -30,7 +30,8 @@ async def adopt(ledger: Ledger, settings: Settings, now: Instant, before: Settin
 
     `before` is what was configured until now, where that is known: it tells which channels were renamed.
     """
-    wanted, setup = decide.wanted(settings, ledger.salt, now), setup_of(settings, ledger.salt)
+    wanted = decide.wanted(settings, ledger.salt, now)
+    setup = setup_of(settings, ledger.salt) if ledger.shared else None
 
     def merge(stored: Mapping[str, Standing], others: Others) -> Mapping[str, Standing]:
         return {line.number: merged(stored.get(line.number), line, others) for line in wanted}
@@ -41,14 +42,14 @@ async def adopt(ledger: Ledger, settings: Settings, now: Instant, before: Settin
 
     def owed(kept: Kept) -> list[Alert]:
         pairs = ((kept.before.get(number), line) for number, line in kept.after.items())
-        rules = {line.number: decide.rules_of(settings, line.name) for line in wanted}
-        return [alert for known, line in pairs for alert in decide.stopped(known, line, rules[line.number])]
+        rules = decide.rules_by_line(settings)
+        return [alert for known, line in pairs for alert in decide.stopped(known, line, rules[line.name])]
 
     kept = await ledger.configure(merge, settings.channels, now, renamed(before, settings), setup, owed)
     _tell_stopped(kept)
     return Adopted(
         passed_over=frozenset(line.number for line in wanted if kept.after[line.number].pin_tag != line.pin_tag),
-        disagreements=disagreements([(ledger.processes.name, setup), *kept.others]),
+        disagreements=disagreements([(ledger.processes.name, setup), *kept.others]) if setup is not None else (),
     )
 
 

@@ -26,24 +26,26 @@ class Follower:
         self._clock = clock
         self._here = self._zone = zone
         self._ring = ring
-        self._steps: dict[str, decide.Steps] = {}
+        self._settings = Settings()
+        self._names: dict[str, str] = {}
+        """By number."""
 
     async def use(self, settings: Settings) -> None:
         """Follow by these settings from now on. Raises LedgerError."""
-        steps = (decide.steps_of(settings, name) for name in settings.lines)
-        self._steps = {each.number: each for each in steps}
+        self._settings = settings
+        self._names = {line.number: name for name, line in settings.lines.items()}
         self._zone = languages.zone_of(settings.alerts.timezone, self._here)
         await self.reckon()
 
     async def reckon(self) -> None:
         """Have the next round find out what is next: steps or clock may have changed. Raises LedgerError."""
-        followed = [number for number, steps in self._steps.items() if steps.are_any]
+        followed = [line.number for line in self._settings.lines.values() if line.follows]
         await self._ledger.follow_ups.reckon(followed, self._clock.now())
 
     async def round(self) -> None:
         """Do what is due. Raises LedgerError; what was not written down was not done."""
         due = await self._ledger.follow_ups.lines_due(self._clock.now())
-        known = [self._steps[number] for number in due if number in self._steps]
+        known = [decide.steps_of(self._settings, self._names[number]) for number in due if number in self._names]
         idle = frozenset(steps.number for steps in known if not steps.are_any)
         left = await self._left(idle) if idle else idle
         for steps in known:

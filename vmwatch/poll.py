@@ -74,10 +74,7 @@ class Poller:
             operator=operator,
             concurrency=settings.operator.concurrency,
             lease=settings.operator.timeout + LEASE_MARGIN,
-            logins={
-                standing.number: _login(settings, standing)
-                for standing in decide.wanted(settings, self._ledger.salt, self._clock.now())
-            },
+            logins=_logins(settings, self._ledger.salt),
         )
 
     async def round(self, only: frozenset[str] | None = None) -> int:
@@ -226,6 +223,9 @@ def _picked(due: Sequence[Standing], room: int, unsettled_room: int) -> list[Sta
     return unsettled + settled
 
 
-def _login(settings: Settings, wanted: Standing) -> Login:
-    pin = settings.lines[wanted.name].pin.get_secret_value()
-    return Login(pin, wanted.pin_tag, decide.rules_of(settings, wanted.name))
+def _logins(settings: Settings, salt: bytes) -> dict[str, Login]:
+    rules = decide.rules_by_line(settings)
+    return {
+        line.number: Login(line.pin.get_secret_value(), decide.pin_tag(settings, salt, line), rules[name])
+        for name, line in settings.lines.items()
+    }

@@ -15,6 +15,7 @@ from vmwatch.decide.line import (
     is_paused,
     obstacle,
     paused,
+    pin_tag,
     released,
     restored,
     resumed,
@@ -24,7 +25,7 @@ from vmwatch.decide.line import (
 )
 from vmwatch.decide.poll import after_poll
 from vmwatch.decide.route import Route, Telling, Why, route, ways_of
-from vmwatch.decide.rules import Rules, rules_of
+from vmwatch.decide.rules import Rules, rules_by_line, rules_of
 
 __all__ = [
     "DIGESTED",
@@ -50,10 +51,12 @@ __all__ = [
     "obstacle",
     "patience_of",
     "paused",
+    "pin_tag",
     "released",
     "restored",
     "resumed",
     "route",
+    "rules_by_line",
     "rules_of",
     "shown",
     "steps_of",

@@ -20,7 +20,7 @@ from vmwatch.models import (
     Standing,
 )
 from vmwatch.pins import UNKNOWN, spent, tag
-from vmwatch.settings import Settings
+from vmwatch.settings import Line, Settings
 
 OWN_STATES = frozenset({LineState.LOCKED, LineState.REJECTED, LineState.NOT_ENABLED, LineState.UNKNOWN_NUMBER})
 """What the operator said of this very line; it stays in view whatever holds for all of them."""
@@ -34,7 +34,7 @@ def wanted(settings: Settings, salt: bytes, now: Instant) -> tuple[Standing, ...
             name=name,
             label=settings.label_of(name),
             enabled=line.enabled,
-            pin_tag=tag(salt, settings.operator.base_url, line.number, line.pin.get_secret_value()),
+            pin_tag=pin_tag(settings, salt, line),
             state=LineState.WAITING,
             reason=Reason.NOT_READ_YET,
             since=now,
@@ -42,6 +42,11 @@ def wanted(settings: Settings, salt: bytes, now: Instant) -> tuple[Standing, ...
         )
         for name, line in settings.lines.items()
     )
+
+
+def pin_tag(settings: Settings, salt: bytes, line: Line) -> int:
+    """Of the PIN that is configured, as `pins.tag` has it."""
+    return tag(salt, settings.operator.base_url, line.number, line.pin.get_secret_value())
 
 
 def configured(

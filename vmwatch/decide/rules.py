@@ -37,6 +37,18 @@ def rules_of(settings: Settings, name: str) -> Rules:
     )
 
 
+def rules_by_line(settings: Settings) -> dict[str, Rules]:
+    """By name. Lines that are configured alike share theirs: there may be 50,000 of them."""
+    shared: dict[tuple[object, ...], Rules] = {}
+    found = {}
+    for name, line in settings.lines.items():
+        alike = (line.interval, line.channels, line.follows)
+        if alike not in shared:
+            shared[alike] = rules_of(settings, name)
+        found[name] = shared[alike]
+    return found
+
+
 def to_tell(rules: Rules, channels: tuple[str, ...] | None) -> tuple[Recipient, ...]:
     """Those that a group of callers names, wherever they called; None: the line's own."""
     if channels is None:

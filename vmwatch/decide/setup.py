@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
+from vmwatch.decide.line import pin_tag
 from vmwatch.pins import tag
 from vmwatch.settings import Callers, Channel, Settings
 
@@ -59,7 +60,7 @@ def _of_line(settings: Settings, name: str, salt: bytes) -> list[Any]:
     line = settings.lines[name]
     return [
         name,
-        tag(salt, settings.operator.base_url, line.number, line.pin.get_secret_value()),
+        pin_tag(settings, salt, line),
         settings.label_of(name),
         None if line.channels is None else sorted(line.channels),
         settings.interval_of(name),
