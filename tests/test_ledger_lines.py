@@ -97,6 +97,15 @@ async def test_only_configured_lines_are_listed_by_name_and_the_others_are_remem
     assert not (await line(ledger)).configured
 
 
+async def test_lines_in_trouble_are_those_that_are_neither_well_nor_new(ledger: Ledger) -> None:
+    lines = [standing(number=f"+457191999{n}", name=state.value, state=state) for n, state in enumerate(LineState)]
+    await adopted(ledger, *lines)
+    well = {LineState.OK, LineState.WAITING}
+    assert [line.state for line in await ledger.lines.in_trouble()] == sorted(set(LineState) - well)
+    await adopted(ledger, *(line for line in lines if line.state in well))
+    assert await ledger.lines.in_trouble() == ()
+
+
 async def test_a_number_nobody_ever_configured_is_unknown(ledger: Ledger) -> None:
     assert await ledger.lines.standing("+4500000000") is None
 

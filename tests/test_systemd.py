@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from values import NOW, OTHER, failing, locked, rejected, standing, trusted
+from values import NOW, NUMBER, OTHER, failing, locked, rejected, standing, trusted
 from world import Notices, until
 
 from vmwatch import systemd
@@ -129,13 +129,13 @@ BROKEN = ChannelStanding("phone", state=ChannelState.FAILING, since=NOW, last_er
 )
 def test_the_status_is_what_needs_a_person(lines: tuple, channels: tuple, told: str) -> None:  # type: ignore[type-arg]
     condition = Condition()
-    condition.watch(lines, channels)
+    condition.watch([line.number for line in lines], lines, channels)
     assert str(condition) == told
 
 
 def test_the_status_follows_what_happens() -> None:
     condition = Condition()
-    condition.watch([trusted(), trusted(number=OTHER, name="office")], [PHONE])
+    condition.watch([NUMBER, OTHER], [], [PHONE])
     condition.line(failing())
     condition.line(failing(reason=Reason.NO_CONNECTION))
     condition.channel(BROKEN)
@@ -155,7 +155,7 @@ def test_the_status_follows_what_happens() -> None:
 def test_what_went_from_the_configuration_is_told_no_more() -> None:
     """A poll or a delivery that was under way at the reload ends after it."""
     condition = Condition()
-    condition.watch([trusted()], [PHONE])
+    condition.watch([NUMBER], [], [PHONE])
     condition.line(rejected(number=OTHER, name="office", state=LineState.REJECTED))
     condition.channel(ChannelStanding("mail", state=ChannelState.FAILING))
     assert str(condition) == "1 of 1 lines ok"

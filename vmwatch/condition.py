@@ -17,7 +17,7 @@ class Condition:
     """Told whenever something changes; `str()` is the line."""
 
     def __init__(self) -> None:
-        self._numbers: set[str] = set()
+        self._numbers: frozenset[str] = frozenset()
         self._names: set[str] = set()
         self._lines: dict[str, str] = {}
         self._channels: dict[str, str] = {}
@@ -28,10 +28,13 @@ class Condition:
         self.refusal = ""
         """Why the configuration that is in the file is not the one that vmwatch goes by."""
 
-    def watch(self, lines: Iterable[Standing], channels: Iterable[ChannelStanding]) -> None:
-        """From here on it is about these lines and channels, and no others."""
-        lines, channels = tuple(lines), tuple(channels)
-        self._numbers, self._names = {line.number for line in lines}, {channel.name for channel in channels}
+    def watch(self, numbers: Iterable[str], lines: Iterable[Standing], channels: Iterable[ChannelStanding]) -> None:
+        """From here on it is about the lines of these numbers and these channels, and no others.
+
+        `lines` are those that may need a person; the rest, and there may be 50,000 of them, are well.
+        """
+        channels = tuple(channels)
+        self._numbers, self._names = frozenset(numbers), {channel.name for channel in channels}
         self._lines, self._channels = {}, {}
         for line in lines:
             self.line(line)

@@ -257,7 +257,7 @@ class Daemon:
     async def _use(self, settings: Settings, before: Settings | None) -> None:
         """Watch by these settings from now on. Raises LedgerError; the old ones (`before`) are kept then."""
         await self._adopt(settings, before)
-        lines, views = await self._ledger.lines.standings(), await self._ledger.outbox.channels()
+        troubled, views = await self._ledger.lines.in_trouble(), await self._ledger.outbox.channels()
         client = await self._client(settings.operator)
         urls = {name: channel.url.get_secret_value() for name, channel in settings.channels.items()}
         channels = {name: Channel(name, url) for name, url in urls.items()}
@@ -267,7 +267,8 @@ class Daemon:
         self._store.use(channels, languages.voices(settings, self._zone), settings.delivery.timeout)
         self._stale.use(settings)
         self._life.use(ping.get_secret_value() if (ping := settings.heartbeat.url) is not None else None)
-        self._condition.watch(lines, (view.standing for view in views))
+        numbers = (line.number for line in settings.lines.values())
+        self._condition.watch(numbers, troubled, (view.standing for view in views))
         await self._rename_again(renamed(before, settings))
         await self._judge_anew(before)
 

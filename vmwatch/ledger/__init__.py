@@ -213,7 +213,7 @@ class Ledger:
             stored = {standing.number: standing for standing in await _lines.stored(transaction)}
             kept = Kept(stored, merge(stored, others), others)
             theirs = frozenset(number for _, other in others for number in other.lines)
-            await _lines.configure(transaction, kept.after, now, theirs)
+            await _lines.configure(transaction, kept.before, kept.after, now, theirs)
             names = dict.fromkeys([*channels, *(name for _, other in others for name in other.channels)])
             await _outbox.configure(transaction, names, now, renamed)
             for alert in owed(kept):

@@ -19,6 +19,7 @@ _BY_NUMBER = f"{_SELECT} WHERE number = :number"
 _STORED = f"{_SELECT} /*+ ORDER BY number FOR UPDATE */"
 _REJECTED = "SELECT number FROM line WHERE state = 'rejected' AND configured = 1"
 _CONFIGURED = f"{_SELECT} WHERE configured = 1 ORDER BY name"
+_IN_TROUBLE = f"{_SELECT} WHERE configured = 1 AND state NOT IN ('ok', 'waiting') ORDER BY name"
 _UNREAD = f"""
 {_SELECT}
 WHERE state = 'ok' AND configured = 1 AND COALESCE(last_success_at, 0) NOT BETWEEN :since AND :until ORDER BY name
@@ -138,6 +139,10 @@ class Lines:
         """Every configured line, by name."""
         return tuple(value(Standing, row) for row in await self._engine.read(_CONFIGURED))
 
+    async def in_trouble(self) -> tuple[Standing, ...]:
+        """Lines that are neither well nor waiting for their first poll."""
+        return tuple(map(_standing, await self._engine.read(_IN_TROUBLE)))
+
     async def unread(self, since: Instant, until: Instant) -> tuple[Standing, ...]:
         """Lines that are well but, as far as was noted, were not read in that time."""
         return tuple(map(_standing, await self._engine.read(_UNREAD, since=since, until=until)))
@@ -242,14 +247,17 @@ class Lines:
 
 
 async def configure(
-    transaction: Transaction, standings: Mapping[str, Standing], now: Instant, theirs: frozenset[str] = frozenset()
+    transaction: Transaction,
+    known: Mapping[str, Standing],
+    standings: Mapping[str, Standing],
+    now: Instant,
+    theirs: frozenset[str] = frozenset(),
 ) -> None:
-    """Keep the lines as configured now, by number; every other line is kept but no longer polled.
+    """Keep the lines as configured now, by number; every other line that is known is kept but no longer polled.
 
     `theirs` are lines that another process polls.
     """
-    known = {standing.number: standing for standing in await stored(transaction)}
-    await transaction.many(_INSERT, [cells(new) for number, new in standings.items() if number not in known])
+    await transaction.many(_INSERT, (cells(new) for number, new in standings.items() if number not in known))
     for number, standing in standings.items():
         before = known.get(number)
         if before is not None and before != standing:

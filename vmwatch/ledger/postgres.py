@@ -282,18 +282,15 @@ class _PostgresTransaction:
         return _changed(await self._connection.execute(text, *(parameters[name] for name in names)))
 
     async def many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> int:
-        wanted = list(rows)
+        at_once = spoken_at_once(sql)
+        text, names = at_once or spoken(sql)
+        wanted = [[row[name] for name in names] for row in rows]
         if not wanted:
             return 0
-        at_once = spoken_at_once(sql)
-        if at_once is not None:
-            text, names = at_once
-            return _changed(await self._connection.execute(text, *([row[name] for row in wanted] for name in names)))
-        text, names = spoken(sql)
         # All rows travel at once; what comes back is how many were changed.
-        return len(
-            await self._connection.fetchmany(f"{text} RETURNING 1", [[row[name] for name in names] for row in wanted])
-        )
+        if at_once is not None:
+            return _changed(await self._connection.execute(text, *zip(*wanted, strict=True)))
+        return len(await self._connection.fetchmany(f"{text} RETURNING 1", wanted))
 
 
 def _changed(status: str) -> int:

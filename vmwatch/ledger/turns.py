@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeVar
 
 from vmwatch.ledger.engine import Row, Transaction
@@ -42,10 +43,13 @@ class SqliteTransaction:
         return count
 
     async def many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> int:
-        rows = list(rows)
-        if not rows:
+        coming = iter(rows)
+        first = next(coming, None)
+        if first is None:
             return 0
-        count: int = await self._turn(lambda connection: connection.executemany(sql, rows).rowcount)
+        # One by one: a start has 50,000 lines to write, and as a list their rows would be 60 MB.
+        one_by_one = chain((first,), coming)
+        count: int = await self._turn(lambda connection: connection.executemany(sql, one_by_one).rowcount)
         return count
 
 
