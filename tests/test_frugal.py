@@ -241,6 +241,33 @@ def test_the_faster_event_loop_is_used_where_it_is_installed(
     assert cli._fast_loop() is expected
 
 
+async def test_what_a_bunch_of_polls_makes_is_not_looked_at_for_garbage_while_it_lives(tmp_path: Path) -> None:
+    program = """
+import gc, sys
+from vmwatch import cli
+from vmwatch.cli import running
+
+class Daemon(running.Daemon):
+    async def run(self):
+        before = gc.get_stats()[0]["collections"]
+        polls = [[] for _ in range(5_000)]
+        print(gc.get_stats()[0]["collections"] - before, "looks; modules and configuration:", gc.get_freeze_count())
+
+running.Daemon = Daemon
+cli.main(["--config", sys.argv[1], "run"])
+"""
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'lines.home = {{number="{number_of(0)}", pin="1234"}}\nchannels.phone.url="{CHANNELS["phone"]}"\n'
+    )
+    command = (sys.executable, "-c", program, str(config))
+    told = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    output, _ = await asyncio.wait_for(told.communicate(), 60)
+    looks, _, frozen = output.decode().partition(" looks; modules and configuration: ")
+    assert looks == "0"
+    assert int(frozen) > 10_000
+
+
 async def test_the_version_is_told_without_what_only_verbs_need() -> None:
     """Every module takes its time to be read: of vmwatch there are these, and none of them reads the models."""
     program = """
