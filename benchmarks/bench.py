@@ -31,8 +31,11 @@ def number_of(place: int) -> str:
     return f"+45{20_000_000 + place}"
 
 
-def options(about: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=about)
+def options(about: str, *further: str) -> argparse.Namespace:
+    """`further` are arguments of the benchmark's own."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in further:
+        parser.add_argument(name)
     parser.add_argument("--quick", action="store_true", help="smaller and shorter: does it run at all?")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser.parse_args()
@@ -91,9 +94,13 @@ class Daemon:
     folder: Path
 
     def cpu_s(self) -> float:
-        """User and system time of all its threads until now; the scheduler counts in nanoseconds."""
+        """User and system time of all its threads until now."""
+        return sum(self.cpu_s_by_thread().values())
+
+    def cpu_s_by_thread(self) -> dict[int, float]:
+        """The same by the thread's number, which grows from the oldest on; the scheduler counts in nanoseconds."""
         threads = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
-        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+        return {int(each.parent.name): int(each.read_text().split()[0]) / 1e9 for each in threads}
 
     def status(self, name: str) -> int:
         """A figure of /proc/PID/status: VmRSS and VmHWM are in kB."""
@@ -111,15 +118,19 @@ def _figure(file: str, name: str) -> int:
 
 
 @contextlib.contextmanager
-def daemon(config: Mapping[str, Mapping[str, Any]], *, fast: bool = False) -> Iterator[Daemon]:
-    """`vmwatch run` on a fresh store, ready; stopped at the end, which must go well. `fast`: with uvloop."""
+def daemon(config: Mapping[str, Mapping[str, Any]], *, fast: bool = False, before: str = "") -> Iterator[Daemon]:
+    """`vmwatch run` on a fresh store, ready; stopped at the end, which must go well.
+
+    `fast`: with uvloop. `before` is Python that its process runs first.
+    """
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(_notices()) as notices:
         file = Path(folder, "config.toml")
         file.write_text("".join(f"[{name}]\n{_toml(table)}\n" for name, table in config.items()))
         more = {"NOTIFY_SOCKET": "@" + notices.getsockname()[1:].decode()}
         if not fast:
             more["PYTHONPATH"] = str(ROOT / "benchmarks" / "without_uvloop")
-        command = (sys.executable, "-m", "vmwatch", "--config", str(file), "run")
+        start = ("-c", f"{before}\n{_VMWATCH}") if before else ("-m", "vmwatch")
+        command = (sys.executable, *start, "--config", str(file), "run")
         with Path(folder, "said").open("w+") as said:
             began = time.monotonic()
             with process(*command, core=SUBJECT_CORE, env=os.environ | more, stderr=said) as child:
@@ -130,6 +141,9 @@ def daemon(config: Mapping[str, Mapping[str, Any]], *, fast: bool = False) -> It
                     return  # whoever measured wanted it dead
                 child.send_signal(signal.SIGTERM)
                 assert child.wait(60) == 0, said.seek(0) or said.read()[-2000:]
+
+
+_VMWATCH = "import runpy; runpy.run_module('vmwatch', run_name='__main__', alter_sys=True)"
 
 
 def _notices() -> socket.socket:
