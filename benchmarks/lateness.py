@@ -1,8 +1,8 @@
 """How late due polls start: 10,000 lines every 60 s, by the operator's own log of logins.
 
 Without jitter a line is due at the same place of every minute, which follows from its number; what is later than
-that by the operator's clock is late. vmwatch looks once a second, so half a second is the mean of a machine that is
-infinitely fast.
+that by the operator's clock is late. Rounds come each tenth of a second, so half of that is the mean of a machine that
+is infinitely fast.
 """
 
 from __future__ import annotations
