@@ -21,7 +21,7 @@ from vmwatch.models import (
     Reason,
     Standing,
 )
-from vmwatch.settings import Settings
+from vmwatch.settings import Line, Settings
 
 LATER = NOW + 10 * HOUR
 OPEN = OperatorStanding()
@@ -57,6 +57,30 @@ def test_the_configured_lines_stand_as_never_read_and_due_now() -> None:
     assert (home.state, home.reason, home.next_poll_at) == (LineState.WAITING, Reason.NOT_READ_YET, NOW)
     assert (work.label, work.enabled) == ("work", False)
     assert "0123" not in repr((home, work))
+
+
+OF_ITS_OWN = {
+    "number": OTHER,
+    "pin": "4321",
+    "label": "Office",
+    "channels": ["mail"],
+    "interval": "5m",
+    "enabled": False,
+    "remind": ["30m"],
+    "escalate": [{"after": "1h", "channels": ["mail"]}],
+}
+"""Something else for every key that a line has."""
+
+
+@pytest.mark.parametrize("key", Line.model_fields)
+def test_a_line_shares_no_rules_with_one_that_has_others(key: str) -> None:
+    urls = {"phone": "json://127.0.0.1/phone", "mail": "json://127.0.0.1/mail"}
+    home: dict[str, object] = {"number": NUMBER, "pin": "0123"}
+    lines = {"home": home, "twin": home, "other": home | {key: OF_ITS_OWN[key]}}
+    settings = Settings.model_validate({"lines": lines, "channels": {name: {"url": url} for name, url in urls.items()}})
+    found = decide.rules_by_line(settings)
+    assert found == {name: decide.rules_of(settings, name) for name in lines}
+    assert found["home"] is found["twin"]
 
 
 def test_a_line_never_seen_is_as_it_is_wanted() -> None:

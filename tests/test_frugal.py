@@ -19,6 +19,7 @@ from world import Bench, bench_in, number_of, settings_of
 
 from vmwatch import cli, poll, presence, reading
 from vmwatch.ledger import following, holding, outbox, shown
+from vmwatch.ledger.engine import Transaction
 from vmwatch.ledger.lines import _DUE, _OUTLOOK
 from vmwatch.models import MINUTE, Alert, Kind
 from vmwatch.simulator import Simulator
@@ -189,6 +190,25 @@ async def test_what_is_to_be_written_at_once_is_committed_together(statements: l
     ids = await asyncio.gather(*(owing.ledger.outbox.owe(alert, owing.clock.now()) for _ in range(ALERTS)))
     assert len(set(ids)) == ALERTS
     assert count(statements, "COMMIT") == 1
+
+
+async def test_rows_are_written_without_all_of_them_in_memory(bench: Bench) -> None:
+    class Given(dict[str, object]):
+        alive = most = 0
+
+        def __init__(self, **cells: object) -> None:
+            super().__init__(cells)
+            Given.alive += 1
+            Given.most = max(Given.most, Given.alive)
+
+        def __del__(self) -> None:
+            Given.alive -= 1
+
+    async def work(transaction: Transaction) -> int:
+        return await transaction.many(outbox._CONFIGURE, (Given(name=f"phone{n}", now=1) for n in range(100)))
+
+    assert await bench.ledger._engine.write(work) == 100
+    assert Given.most < 5
 
 
 @pytest.mark.parametrize("look", [_DUE, _OUTLOOK])
