@@ -49,9 +49,11 @@ NEIGHBOURS = {
     ("settings", "hours"),
     ("decide", "book"),
     ("channels", "ntfy"),
+    ("ledger", "tasks"),
 }
 """A round begins attempts, what can't be read is a Trouble, a language must be there, times of day are settings,
-who is in the contacts counts for what becomes of a message, and ntfy is one of the ways that a channel speaks."""
+who is in the contacts counts for what becomes of a message, ntfy is one of the ways that a channel speaks, and very
+many lines are looked at in turns with everything else."""
 
 IMPURE = frozenset(
     {"aiohttp", "aiosqlite", "apprise", "apscheduler", "asyncio", "fcntl", "glob", "http", "io", "logging", "os"}

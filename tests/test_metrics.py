@@ -42,7 +42,8 @@ def a_tally() -> Tally:
 def written(form: Form, tally: Tally | None = None, **more: Any) -> str:
     lines = more.pop("lines", (trusted(), standing(number="+4571919999", name="office")))
     channels = more.pop("channels", (ChannelView(ChannelStanding("phone"), 2, 1),))
-    return text(families(tally or a_tally(), lines, channels, more.pop("oldest", None), NOW, BUILD), form)
+    found = families(tally or a_tally(), lines, channels, more.pop("oldest", None), NOW, BUILD)
+    return "".join(text(found, form))
 
 
 def read(form: Form, exposed: str) -> dict[tuple[str, ...], float]:

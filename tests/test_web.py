@@ -10,19 +10,21 @@ import sqlite3
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ledgers import REFUSED, SENT, UNKNOWN, attempted, begun, claimed, polled
+from ledgers import REFUSED, SENT, UNKNOWN, adopted, attempted, begun, claimed, polled
 from pydantic import SecretStr
+from values import standing
 from visitors import Reply, ask, send
 from world import until
 
-from vmwatch import settings
+from vmwatch import settings, tasks
 from vmwatch.errors import ConfigError, LedgerError, ListenError
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
-from vmwatch.models import SECOND
+from vmwatch.models import SECOND, LineState
 from vmwatch.tally import Tally
 from vmwatch.web import Beside, Facts, Web, listener
 from vmwatch.web.asked import Request
@@ -584,3 +586,27 @@ async def test_the_store_is_only_looked_at(store: Path, ledger: Ledger) -> None:
         for path in PATHS:
             await site.ask(path)
     assert of_files(store) == before
+
+
+# ---- many lines ----
+
+
+async def test_a_look_at_many_lines_lets_everything_else_have_its_turn(
+    ledger: Ledger, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round that is due waits for one piece of it, not for all."""
+    lines, at_once, turns = 100, 20, 0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal turns
+        turns += 1
+
+    await adopted(ledger, *(standing(number=f"+45719{n:05}", name=f"line{n}") for n in range(lines)))
+    monkeypatch.setattr(tasks, "AT_ONCE", at_once)
+    monkeypatch.setattr(tasks, "asyncio", SimpleNamespace(sleep=sleep))
+    assert len(await ledger.lines.standings()) == lines
+    assert turns == lines // at_once
+    reply = await site.ask("/metrics")
+    states = reply.text.count("vmwatch_line_state{")
+    assert states == lines * len(LineState)
+    assert turns > 3 * lines // at_once + states // at_once

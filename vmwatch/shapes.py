@@ -13,6 +13,7 @@ from vmwatch import decide
 from vmwatch.book import Book
 from vmwatch.ledger import ChannelView, DaemonView, Ledger, MessageView, Owed, ProcessView
 from vmwatch.models import ChannelState, Instant, LineState, OperatorStanding, Standing
+from vmwatch.tasks import in_turns
 
 IN_TROUBLE = frozenset(
     {
@@ -36,7 +37,8 @@ def iso(instant: Instant | None) -> str | None:
 async def lines_shown(ledger: Ledger, now: Instant) -> tuple[Standing, ...]:
     """Every configured line as people see it: with a pause or the operator's block over its own state."""
     operator: OperatorStanding = await ledger.lines.operator()
-    return tuple(decide.shown(standing, operator, now) for standing in await ledger.lines.standings())
+    standings = await ledger.lines.standings()
+    return tuple(await in_turns(decide.shown(standing, operator, now) for standing in standings))
 
 
 @dataclass(frozen=True, slots=True)

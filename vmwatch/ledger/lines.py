@@ -13,6 +13,7 @@ from vmwatch.ledger.history import enter, enter_block
 from vmwatch.ledger.processes import Carried, sign_along
 from vmwatch.ledger.rows import LINE, OPERATOR, REMEMBERED, VOICEMAIL, assigned, cells, listed, value
 from vmwatch.models import Claim, Decision, Instant, OperatorStanding, Remembered, Standing, Voicemail
+from vmwatch.tasks import in_turns
 
 _SELECT = f"SELECT {listed(LINE)} FROM line"
 _BY_NUMBER = f"{_SELECT} WHERE number = :number"
@@ -137,7 +138,7 @@ class Lines:
 
     async def standings(self) -> tuple[Standing, ...]:
         """Every configured line, by name."""
-        return tuple(value(Standing, row) for row in await self._engine.read(_CONFIGURED))
+        return tuple(await in_turns(map(_standing, await self._engine.read(_CONFIGURED))))
 
     async def in_trouble(self) -> tuple[Standing, ...]:
         """Lines that are neither well nor waiting for their first poll."""

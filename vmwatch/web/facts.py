@@ -14,6 +14,7 @@ from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Ledger
 from vmwatch.models import SECOND, Duration, LineState, Standing
 from vmwatch.tally import Tally
+from vmwatch.tasks import in_turns
 from vmwatch.web import exposition
 from vmwatch.web.asked import Answer, as_json
 from vmwatch.web.openapi import document
@@ -98,7 +99,7 @@ class Facts:
             now,
             {"version": __version__, "python": ".".join(map(str, sys.version_info[:3]))},
         )
-        return Answer(200, form.content_type, exposition.text(families, form).encode())
+        return Answer(200, form.content_type, "".join(await in_turns(exposition.text(families, form))).encode())
 
 
 def _unread(lines: tuple[Standing, ...]) -> str | None:
