@@ -27,7 +27,7 @@ from vmwatch.ledger import Ledger
 from vmwatch.models import SECOND, LineState
 from vmwatch.tally import Tally
 from vmwatch.web import Beside, Facts, Web, listener
-from vmwatch.web.asked import Request
+from vmwatch.web.asked import Request, json_pieces
 from vmwatch.web.door import refusal
 
 TOKEN = "hidden-token-of-the-page"
@@ -610,3 +610,7 @@ async def test_a_look_at_many_lines_lets_everything_else_have_its_turn(
     states = reply.text.count("vmwatch_line_state{")
     assert states == lines * len(LineState)
     assert turns > 3 * lines // at_once + states // at_once
+    turns = 0
+    reply = await site.ask("/api/status")
+    assert len(reply.json["lines"]) == lines
+    assert turns == 3 * lines // at_once + len(list(json_pieces(reply.json))) // at_once

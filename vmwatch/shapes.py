@@ -68,13 +68,14 @@ def is_troubled(seen: Seen) -> bool:
     return failing or amiss or any(line.state in IN_TROUBLE for line in seen.lines)
 
 
-def status(seen: Seen) -> Shape:
+async def status(seen: Seen) -> Shape:
     daemon = seen.daemon
+    lines = (line(standing) | {"stale": standing.number in daemon.stale} for standing in seen.lines)
     return {
         "daemon": {"running": daemon.running, "since": iso(daemon.since), "version": daemon.version},
         "processes": [process(view) for view in seen.processes],
         "disagreements": list(seen.disagreements),
-        "lines": [line(standing) | {"stale": standing.number in daemon.stale} for standing in seen.lines],
+        "lines": await in_turns(lines),
         "channels": [channel(view) for view in seen.channels],
     }
 

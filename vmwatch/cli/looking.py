@@ -18,7 +18,7 @@ async def status(options: Options) -> int:
         seen = await shapes.seen(ledger, now)
         troubles = [] if options.json else await addressed.troubles(ledger, options.config)
     if options.json:
-        desk.print_json(shapes.status(seen))
+        desk.print_json(await shapes.status(seen))
     else:
         out = desk.out()
         for part in tables.status(seen, now):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+JSON = "application/json"
+_ENCODER = json.JSONEncoder(ensure_ascii=False, indent=2)
 
 
 async def _no_body() -> bytes:
@@ -56,7 +59,12 @@ class Answer:
 
 
 def as_json(shape: Any, status: int = 200) -> Answer:
-    return Answer(status, "application/json", (json.dumps(shape, ensure_ascii=False, indent=2) + "\n").encode())
+    return Answer(status, JSON, "".join(json_pieces(shape)).encode())
+
+
+def json_pieces(shape: Any) -> Iterator[str]:
+    yield from _ENCODER.iterencode(shape)
+    yield "\n"
 
 
 def refused(status: int, sentence: str, *headers: tuple[str, str]) -> Answer:

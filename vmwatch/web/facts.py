@@ -16,7 +16,7 @@ from vmwatch.models import SECOND, Duration, LineState, Standing
 from vmwatch.tally import Tally
 from vmwatch.tasks import in_turns
 from vmwatch.web import exposition
-from vmwatch.web.asked import Answer, as_json
+from vmwatch.web.asked import JSON, Answer, as_json, json_pieces
 from vmwatch.web.openapi import document
 from vmwatch.web.query import NotThereError, Wanted
 from vmwatch.web.sight import Concerns
@@ -75,7 +75,8 @@ class Facts:
         return f"no round was completed for {idle // SECOND} s" if idle > STILL else None
 
     async def status(self, ledger: Ledger, wanted: Wanted) -> Answer:
-        return as_json(shapes.status(await shapes.seen(ledger, self.clock.now())))
+        shape = await shapes.status(await shapes.seen(ledger, self.clock.now()))
+        return Answer(200, JSON, "".join(await in_turns(json_pieces(shape))).encode())
 
     async def messages(self, ledger: Ledger, wanted: Wanted) -> Answer:
         number = await _number(ledger, wanted.line) if wanted.line is not None else None
