@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from pathlib import Path
 
@@ -251,6 +252,26 @@ async def test_two_words_to_reload_in_a_row_end_with_the_last_file(world: World,
         assert said[0] == "READY=1"
         assert said[1::2] == ["RELOADING=1"] * len(said[1::2])
         assert said[2::2] == ["READY=1"] * len(said[1::2]), "every reload is followed by its READY"
+
+
+async def test_a_file_that_is_slow_to_read_holds_up_no_poll(world: World, hook: Webhook) -> None:
+    world.line("home")
+    world.channel("phone", hook.url)
+    async with world.running() as daemon:
+        await until(world.state_is("home", "ok"))
+        world.line("office")
+        world.write()
+        new = world.file.read_bytes()
+        world.file.unlink()
+        os.mkfifo(world.file)  # whoever reads it waits for somebody to write
+        times = daemon.notices.listen().count("READY=1")
+        daemon.send(signal.SIGHUP)
+        await until(daemon.has_noticed("RELOADING=1"))
+        await until(world.polled("home", 2))
+        assert daemon.notices.listen().count("READY=1") == times
+        await asyncio.to_thread(world.file.write_bytes, new)
+        await until(daemon.has_noticed("READY=1", times + 1))
+        await until(world.state_is("office", "ok"))
 
 
 async def test_a_refused_file_stays_in_the_status_until_a_good_one_is_read(world: World, hook: Webhook) -> None:

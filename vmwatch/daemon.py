@@ -225,7 +225,8 @@ class Daemon:
             log.debug("what came of the reload is not noted")  # `vmwatch reload` says so after a while.
 
     async def _reread(self) -> None:
-        loaded = self._load()
+        # In a thread: 50,000 lines take seconds, and a file may lie on a disk that does not answer.
+        loaded = await asyncio.to_thread(self._load)
         if loaded.store_url != self._loaded.store_url:
             log.warning("store.url was changed: that takes effect when vmwatch is started again")
         await self._web.use(loaded.settings.web)
