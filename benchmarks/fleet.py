@@ -118,7 +118,7 @@ async def _claims(url: str, settings: Settings, start: Callable[[], Awaitable[No
     rules = decide.rules_of(settings, "line0")
 
     def claims(due: Sequence[Standing]) -> list[Claim]:
-        return [decide.claimed(line, clock.moment(), rules, 30 * SECOND) for line in due]
+        return [decide.claimed(line, clock.now(), rules, 30 * SECOND) for line in due]
 
     await start()
     worked.began, cpu = time.monotonic(), _cpu_s()

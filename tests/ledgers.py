@@ -197,7 +197,7 @@ async def claim(
 
 async def begun(ledger: Ledger, number: str = NUMBER, now: Instant = NOW) -> tuple[Standing, ...]:
     """Claim a line; the lines won."""
-    wanted = decide.claimed(await line(ledger, number), Moment(now), rules(), LEASE)
+    wanted = decide.claimed(await line(ledger, number), now, rules(), LEASE)
     return tuple(won.standing for won in await claim(ledger, [wanted], now))
 
 

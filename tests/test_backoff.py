@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import islice, pairwise
+from statistics import mean, stdev
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from values import NOW, NUMBER
 
-from vmwatch.backoff import delay, next_slot
+from vmwatch.backoff import Grid, delay
 from vmwatch.models import DAY, HOUR, MINUTE, SECOND
 
 SPREADS = st.floats(-1, 1)
 INTERVALS = st.integers(SECOND, 7 * DAY)
 JITTERS = st.floats(0, 0.5)
 ROUNDING = 0.001
+NUMBERS = tuple(f"+45719{number:05}" for number in range(200))
 
 
 @pytest.mark.parametrize(
@@ -38,42 +41,70 @@ def test_jitter_is_there_at_all(spread: float) -> None:
     assert delay(HOUR, DAY, 1, 0.1, spread) == 66 * MINUTE
 
 
-@given(now=st.integers(0, 4 * NOW), interval=INTERVALS, jitter=JITTERS, spread=SPREADS)
-def test_whenever_a_line_was_read_it_is_due_within_one_stretched_interval(
-    now: int, interval: int, jitter: float, spread: float
-) -> None:
-    assert 0 < next_slot(NUMBER, now, interval, jitter, spread) - now <= interval * (1 + jitter) + ROUNDING
+GRIDS = st.builds(Grid, INTERVALS, JITTERS, st.sampled_from([(), (NUMBER,), NUMBERS[::8]]))
 
 
-@given(interval=INTERVALS, jitter=JITTERS, spreads=st.lists(SPREADS, min_size=2, max_size=50))
-@example(interval=60_001, jitter=0.1, spreads=[-1.0, -0.9999, -1.0, 1.0, -1.0])
-def test_once_on_its_grid_a_line_is_never_polled_earlier_or_later_than_its_jitter_allows(
-    interval: int, jitter: float, spreads: list[float]
-) -> None:
-    polls = [next_slot(NUMBER, NOW, interval, jitter, spreads[0])]
-    for spread in spreads[1:]:
-        polls.append(next_slot(NUMBER, polls[-1], interval, jitter, spread))
+@given(now=st.integers(0, 4 * NOW), grid=GRIDS)
+def test_whenever_a_line_was_read_it_is_due_within_one_stretched_interval(now: int, grid: Grid) -> None:
+    assert 0 < grid.following(NUMBER, now) - now <= grid.interval * (1 + grid.jitter) + ROUNDING
+
+
+@given(grid=GRIDS, now=st.integers(0, 4 * NOW))
+@example(grid=Grid(60_001, 0.1), now=NOW)
+def test_once_on_its_grid_a_line_is_never_polled_earlier_or_later_than_its_jitter_allows(grid: Grid, now: int) -> None:
+    polls = take(50, times(grid, grid.following(NUMBER, now)))
     waits = [later - earlier for earlier, later in pairwise(polls)]
     assert {type(wait) for wait in waits} == {int}
-    assert interval * (1 - jitter) - ROUNDING <= min(waits)
-    assert max(waits) <= interval * (1 + jitter) + ROUNDING
+    assert grid.interval * (1 - grid.jitter) - ROUNDING <= min(waits)
+    assert max(waits) <= grid.interval * (1 + grid.jitter) + ROUNDING
 
 
-@pytest.mark.parametrize("spread", [-1.0, 0.0, 1.0])
-def test_ten_thousand_polls_do_not_drift(spread: float) -> None:
-    first = poll = next_slot(NUMBER, NOW, MINUTE, 0.1, spread)
-    for _ in range(10_000):
-        poll = next_slot(NUMBER, poll, MINUTE, 0.1, spread)
-    assert poll - first == 10_000 * MINUTE
+@pytest.mark.parametrize("leaders", [(), (NUMBERS[0],)])
+def test_ten_thousand_polls_do_not_drift(leaders: tuple[str, ...]) -> None:
+    first, *_, last = take(10_001, times(Grid(MINUTE, 0.1, leaders)))
+    assert abs(last - first - 10_000 * MINUTE) <= 6 * SECOND
+
+
+@pytest.mark.parametrize("leaders", [(), (NUMBERS[0],)])
+def test_waits_are_spread_over_all_that_jitter_allows(leaders: tuple[str, ...]) -> None:
+    polls = take(1000, times(Grid(MINUTE, 0.1, leaders)))
+    waits = [(later - earlier) / MINUTE for earlier, later in pairwise(polls)]
+    assert min(waits) < 0.92
+    assert max(waits) > 1.08
+    assert mean(waits) == pytest.approx(1, abs=0.001)
+    assert stdev(waits) > 0.01
 
 
 def test_a_heartbeat_that_comes_late_adds_nothing_to_the_next_wait() -> None:
-    first = poll = next_slot(NUMBER, NOW, MINUTE, 0.1, 0.3)
-    for _ in range(1000):
-        poll = next_slot(NUMBER, poll + 999, MINUTE, 0.1, 0.3)
-    assert poll - first == 1000 * MINUTE
+    grid = Grid(MINUTE, 0.1)
+    assert take(1000, times(grid, late=999)) == take(1000, times(grid))
 
 
-def test_lines_are_spread_over_the_interval() -> None:
-    slots = {next_slot(f"+45719{number:05}", NOW, MINUTE, 0.1, 0.0) // (6 * SECOND) for number in range(200)}
+def test_lines_with_places_of_their_own_are_spread_over_the_interval() -> None:
+    slots = {Grid(MINUTE, 0.1).following(number, NOW) // (6 * SECOND) for number in NUMBERS}
     assert len(slots) >= 10
+
+
+@given(now=st.integers(0, 4 * NOW))
+def test_lines_that_share_a_place_stay_together(now: int) -> None:
+    grid = Grid(MINUTE, 0.1, NUMBERS[:1])
+    assert len({grid.following(number, now) for number in NUMBERS}) == 1
+
+
+def test_a_number_shares_the_place_of_the_leader_before_it() -> None:
+    grid = Grid(MINUTE, 0.1, ("+451", "+453"))
+    found = [grid.following(number, NOW) for number in ("+450", "+451", "+452", "+453", "+459")]
+    alone = [Grid(MINUTE, 0.1).following(number, NOW) for number in ("+450", "+451", "+451", "+453", "+453")]
+    assert found == alone
+    assert len(set(found)) == 3
+
+
+def times(grid: Grid, now: int = NOW, late: int = 0) -> Iterator[int]:
+    """When a line is due, again and again, if each poll comes so late."""
+    while True:
+        now = grid.following(NUMBER, now + late)
+        yield now
+
+
+def take(count: int, polls: Iterator[int]) -> list[int]:
+    return list(islice(polls, count))

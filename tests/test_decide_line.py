@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 from values import NOW, NUMBER, OTHER, failing, judged, locked, mailbox, rejected, rules, standing, trusted
 
 from vmwatch import decide
+from vmwatch.decide.rules import TOGETHER
 from vmwatch.models import (
     DAY,
     FOREVER,
     HOUR,
     MINUTE,
     SECOND,
+    Duration,
+    Instant,
     Kind,
     LineState,
-    Moment,
     OperatorStanding,
     Reason,
     Standing,
 )
-from vmwatch.settings import Line, Settings
+from vmwatch.settings import BRISK, Line, Settings
 
 LATER = NOW + 10 * HOUR
 OPEN = OperatorStanding()
@@ -81,6 +84,38 @@ def test_a_line_shares_no_rules_with_one_that_has_others(key: str) -> None:
     found = decide.rules_by_line(settings)
     assert found == {name: decide.rules_of(settings, name) for name in lines}
     assert found["home"] is found["twin"]
+
+
+def due(count: int, interval: Duration = MINUTE, first: int = 0) -> list[Instant]:
+    """When each of so many lines is due again that were read at the same time."""
+    lines = {f"line{place}": {"number": f"+457191{first + place:04}", "pin": "0123"} for place in range(count)}
+    tables = {"channels": {"phone": {"url": "json://127.0.0.1"}}, "polling": {"interval": interval / SECOND}}
+    settings = Settings.model_validate({"lines": lines, **tables})
+    found = decide.rules_by_line(settings)
+    return [found[name].grid.following(line.number, NOW) for name, line in settings.lines.items()]
+
+
+@pytest.mark.parametrize(
+    ("count", "places"), [(1, 1), (5, 1), (TOGETHER, 1), (TOGETHER + 1, 2), (2 * TOGETHER, 2), (2 * TOGETHER + 1, 3)]
+)
+def test_a_few_lines_are_polled_at_one_go(count: int, places: int) -> None:
+    assert len(set(due(count))) == places
+
+
+def test_lines_that_are_polled_often_have_places_of_their_own() -> None:
+    assert len(set(due(5, BRISK))) == 1
+    assert len(set(due(5, BRISK - 1))) == 5
+
+
+def test_other_people_with_a_few_lines_poll_them_at_other_times() -> None:
+    assert len({due(5, first=first)[0] for first in range(50)}) == 50
+
+
+def test_many_lines_are_spread_over_their_interval_and_neighbours_come_together() -> None:
+    found = due(1000)
+    assert max(Counter(found).values()) == TOGETHER
+    assert all(len(set(found[at : at + TOGETHER])) == 1 for at in range(0, 1000, TOGETHER))
+    assert len({at // SECOND for at in found}) >= 50
 
 
 def test_a_line_never_seen_is_as_it_is_wanted() -> None:
@@ -185,7 +220,7 @@ def test_a_process_that_has_a_refused_pin_holds_back_none() -> None:
 
 
 def test_a_pin_changed_under_an_attempt_does_not_answer_for_the_old_ones_verdict() -> None:
-    claim = decide.claimed(trusted(), Moment(NOW), rules(), 30 * SECOND).standing
+    claim = decide.claimed(trusted(), NOW, rules(), 30 * SECOND).standing
     after = configured(claim, renewed())
     assert after.attempt_at is None
     assert after.claimed_until == claim.claimed_until
@@ -207,16 +242,16 @@ def test_people_hear_that_a_changed_pin_works_and_that_it_does_not() -> None:
     ids=str,
 )
 def test_an_unsettled_lines_claim_is_due_again_when_it_ends(before: Standing) -> None:
-    after = decide.claimed(before, Moment(NOW), rules(), 30 * SECOND).standing
+    after = decide.claimed(before, NOW, rules(), 30 * SECOND).standing
     assert (after.attempt_at, after.last_poll_at) == (NOW, NOW)
     assert after.claimed_until == after.next_poll_at == NOW + 30 * SECOND
     assert (after.state, after.doubts, after.version) == (before.state, before.doubts, before.version + 1)
 
 
 def test_a_settled_lines_claim_is_followed_by_its_next_place_in_the_interval() -> None:
-    after = decide.claimed(trusted(), Moment(NOW), rules(interval=HOUR), 30 * SECOND).standing
+    after = decide.claimed(trusted(), NOW, rules(interval=HOUR), 30 * SECOND).standing
     assert after.claimed_until == NOW + 30 * SECOND
-    assert after.next_poll_at == decide.claimed(after, Moment(NOW), rules(interval=HOUR), 0).next_poll_at
+    assert after.next_poll_at == decide.claimed(after, NOW, rules(interval=HOUR), 0).next_poll_at
     assert NOW + 30 * SECOND < (after.next_poll_at or 0) <= NOW + HOUR * 1.1
 
 

@@ -193,7 +193,7 @@ def test_no_trouble_touches_what_is_known_of_the_mailbox(trouble: Trouble, befor
 @pytest.mark.parametrize("answer", [*ANSWERS.values(), mailbox("a")], ids=[*ANSWERS, "200"])
 def test_every_verdict_ends_the_attempt_and_its_claim(answer: Mailbox | Trouble, before: Standing) -> None:
     asked = decide.asked(before, NOW)
-    claim = decide.claimed(asked, Moment(NOW), rules(), 30 * SECOND)
+    claim = decide.claimed(asked, NOW, rules(), 30 * SECOND)
     after = judged(claim.standing, answer).after
     assert (after.attempt_at, after.claimed_until, after.asked_at) == (None, None, None)
 

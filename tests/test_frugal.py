@@ -21,7 +21,7 @@ from vmwatch import cli, poll, presence, reading
 from vmwatch.ledger import following, holding, outbox, shown
 from vmwatch.ledger.engine import Transaction
 from vmwatch.ledger.lines import _DUE, _OUTLOOK
-from vmwatch.models import MINUTE, Alert, Kind
+from vmwatch.models import MINUTE, SECOND, Alert, Kind
 from vmwatch.simulator import Simulator
 from vmwatch.tally import Tally
 
@@ -96,6 +96,20 @@ async def test_a_heartbeat_with_quiet_lines_due_makes_one_commit(statements: lis
         statements.clear()
         assert await bench.poll(MINUTE) == LINES
         assert count(statements, "COMMIT") == 1
+
+
+async def test_a_few_lines_are_polled_at_one_go_which_takes_one_commit_a_minute(
+    operator: Simulator, statements: list[str], tmp_path: Path
+) -> None:
+    settings = settings_of(operator, CHANNELS, LINES, polling={"jitter": 0.1})
+    async with bench_in(tmp_path, settings) as bench:
+        assert await bench.poll() == LINES
+        await bench.poll(MINUTE)
+        statements.clear()
+        found = [polled for _ in range(20 * 60) if (polled := await bench.poll(SECOND))]
+    assert found == [LINES] * len(found)
+    assert 19 <= len(found) <= 21
+    assert count(statements, "COMMIT") == len(found)
 
 
 async def test_a_heartbeat_with_nothing_due_writes_nothing(statements: list[str], bench: Bench) -> None:

@@ -231,7 +231,7 @@ async def test_of_two_processes_one_wins_a_line(place: Place) -> None:
     async with opened(place) as one, opened(place) as two:
         await adopted(one, standing(), standing(number=OTHER, name="work"))
         both = [await due_lines(ledger, NOW, settled=False, most=ALL) for ledger in (one, two)]
-        claims = [[decide.claimed(due, Moment(NOW), rules(), LEASE) for due in seen] for seen in both]
+        claims = [[decide.claimed(due, NOW, rules(), LEASE) for due in seen] for seen in both]
         first = await claim(one, claims[0])
         second = await claim(two, claims[1])
         assert {won.before.name for won in first} == {"home", "work"}
@@ -239,7 +239,7 @@ async def test_of_two_processes_one_wins_a_line(place: Place) -> None:
 
 
 async def test_a_line_that_a_person_changed_meanwhile_is_not_claimed(ledger: Ledger) -> None:
-    stale = decide.claimed(await line(ledger), Moment(NOW), rules(), LEASE)
+    stale = decide.claimed(await line(ledger), NOW, rules(), LEASE)
     await ledger.lines.change(decide.paused(await line(ledger), FOREVER, NOW))
     assert list(await claim(ledger, [stale])) == []
     assert (await line(ledger)).attempt_at is None
@@ -258,7 +258,7 @@ async def test_quiet_notes_go_along_with_the_next_claims_in_one_commit(ledger: L
         await begun(ledger, number)
     before = await place.commits()
     notes = [QuietNote(number, NOW, NOW + 7) for number in numbers[:25]]
-    claims = [decide.claimed(await line(ledger, n), Moment(NOW + 9), rules(), LEASE) for n in numbers[25:]]
+    claims = [decide.claimed(await line(ledger, n), NOW + 9, rules(), LEASE) for n in numbers[25:]]
     won = await claim(ledger, claims, NOW + 9, notes)
     assert await place.commits() - before == 1
     assert len(won) == 25
@@ -270,7 +270,7 @@ async def test_a_line_may_be_noted_and_claimed_again_at_once(ledger: Ledger) -> 
     await adopted(ledger, trusted())
     (first,) = await begun(ledger)
     noted = replace(first, attempt_at=None, last_success_at=NOW + 7)
-    again = decide.claimed(noted, Moment(NOW + INTERVAL), rules(), LEASE)
+    again = decide.claimed(noted, NOW + INTERVAL, rules(), LEASE)
     (won,) = await claim(ledger, [again], NOW + INTERVAL, [QuietNote(NUMBER, NOW, NOW + 7)])
     second = won.standing
     assert second == await line(ledger)

@@ -23,7 +23,7 @@ from vmwatch.ledger import DaemonView, Ledger, daemon_runs, path_of
 from vmwatch.ledger.engine import Transaction
 from vmwatch.ledger.lines import _DUE
 from vmwatch.ledger.postgres import spoken
-from vmwatch.models import HOUR, MINUTE, Claim, Moment, Standing
+from vmwatch.models import HOUR, MINUTE, Claim, Standing
 
 
 @asynccontextmanager
@@ -42,7 +42,7 @@ async def cut_off(shared: PostgresPlace) -> None:
 
 
 def claims_of(due: Sequence[Standing]) -> list[Claim]:
-    return [decide.claimed(line, Moment(NOW), rules(), LEASE) for line in due]
+    return [decide.claimed(line, NOW, rules(), LEASE) for line in due]
 
 
 # ---- several processes ----

@@ -75,7 +75,7 @@ async def watching(shared: PostgresPlace, settings: Settings, clock: Clock | Non
 
 async def seen(shared: PostgresPlace) -> shapes.Shape:
     async with opened(shared) as ledger:
-        return shapes.status(await shapes.seen(ledger, Clock().now()))
+        return await shapes.status(await shapes.seen(ledger, Clock().now()))
 
 
 def line_is(shared: PostgresPlace, state: str) -> Any:

@@ -97,7 +97,7 @@ async def test_status_shows_what_the_daemon_that_lives_found_stale(tmp_path: Pat
         view = await daemon.daemon()
         assert view.stale == {NUMBER}
         seen = await shapes.seen(daemon, NOW)
-        assert [line["stale"] for line in shapes.status(seen)["lines"]] == [True]
+        assert [line["stale"] for line in (await shapes.status(seen))["lines"]] == [True]
         assert [one for one in tables.remarks(seen.lines, view.stale) if "not read for three intervals" in one]
         watch.read()
         await watch.go_on(20)

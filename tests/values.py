@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vmwatch import decide
+from vmwatch.backoff import Grid
 from vmwatch.book import EMPTY, Book
 from vmwatch.errors import Trouble
 from vmwatch.models import (
@@ -124,7 +125,7 @@ def rules(
     callers: Mapping[str, Callers] | None = None,
     **polling: Any,
 ) -> decide.Rules:
-    return decide.Rules(interval, Polling(**polling), recipients, EVERYONE, callers=callers or {})
+    return decide.Rules(Grid(interval), Polling(**polling), recipients, EVERYONE, callers=callers or {})
 
 
 def alert(kind: Kind = Kind.VOICEMAIL_NEW, channels: tuple[str, ...] = ("phone", "mail"), **changes: Any) -> Alert:

@@ -253,7 +253,7 @@ class World:
         """The same as `status --json`, by the same code, without a process: for waiting."""
         ledger = await Ledger.open(self.store_url, create=False)
         try:
-            return shapes.status(await shapes.seen(ledger, Clock().now()))
+            return await shapes.status(await shapes.seen(ledger, Clock().now()))
         finally:
             await ledger.close()
 

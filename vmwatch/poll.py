@@ -11,7 +11,7 @@ from vmwatch.attempt import Attempts, Login
 from vmwatch.errors import Trouble
 from vmwatch.heartbeat import Clock
 from vmwatch.ledger import Choose, Ledger, QuietNote
-from vmwatch.models import SECOND, Claim, Duration, Instant, LineState, Moment, OperatorStanding, Reason, Standing
+from vmwatch.models import SECOND, Claim, Duration, Instant, LineState, OperatorStanding, Reason, Standing
 from vmwatch.settings import Settings
 from vmwatch.telecomx import Telecomx
 
@@ -93,7 +93,7 @@ class Poller:
             picked[:] = _picked([line for line in due if _may_start(line, only, plan, busy)], room, unsettled_room)
             # By the time that it is now: a claim that was made by the round's would end too soon after a slow look.
             made_at = self._clock.now()
-            return [self._claimed(standing, made_at, plan) for standing in picked if standing.attempt_at is None]
+            return [_claimed(standing, made_at, plan) for standing in picked if standing.attempt_at is None]
 
         await self._begin(choose, notes, now, plan, self._most(unsettled_room, only), self._most(room, only))
         self._crowded = room > 0 and len(picked) >= min(room, unsettled_room)
@@ -120,10 +120,6 @@ class Poller:
         for task in self._under_way.values():
             task.cancel()
         await self.idle()
-
-    def _claimed(self, standing: Standing, now: Instant, plan: _Plan) -> Claim:
-        moment = Moment(now, self._clock.moment().spread)
-        return decide.claimed(standing, moment, plan.logins[standing.number].rules, plan.lease)
 
     async def _begin(
         self, choose: Choose, notes: Mapping[str, QuietNote], now: Instant, plan: _Plan, unsettled: int, settled: int
@@ -215,6 +211,10 @@ class Poller:
 def _may_start(standing: Standing, only: frozenset[str] | None, plan: _Plan, busy: frozenset[str]) -> bool:
     number = standing.number
     return plan.fits(standing) and number not in busy and (only is None or number in only)
+
+
+def _claimed(standing: Standing, now: Instant, plan: _Plan) -> Claim:
+    return decide.claimed(standing, now, plan.logins[standing.number].rules, plan.lease)
 
 
 def _picked(due: Sequence[Standing], room: int, unsettled_room: int) -> list[Standing]:

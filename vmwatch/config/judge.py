@@ -17,11 +17,9 @@ from vmwatch.config.gather import Gathered, shown
 from vmwatch.config.groups import between_groups, named_channels, unwise_groups
 from vmwatch.config.objections import Key, Objection, did_you_mean, dotted
 from vmwatch.errors import ConfigError
-from vmwatch.models import SECOND, WORDED, Duration, Kind
-from vmwatch.settings import Settings, spelled
+from vmwatch.models import WORDED, Duration, Kind
+from vmwatch.settings import BRISK, Settings, spelled
 
-BRISK: Duration = 15 * SECOND
-"""Polling more often than this is allowed, and warned of."""
 _BEGINNING = 64 << 10
 """Bytes of a file of contacts that tell whether it is one."""
 ObjectToUrl = Callable[[str], str | None]

@@ -25,7 +25,7 @@ from vmwatch.decide.line import (
 )
 from vmwatch.decide.poll import after_poll
 from vmwatch.decide.route import Route, Telling, Why, route, ways_of
-from vmwatch.decide.rules import Rules, rules_by_line, rules_of
+from vmwatch.decide.rules import Rules, grid_of, rules_by_line, rules_of
 
 __all__ = [
     "DIGESTED",
@@ -42,6 +42,7 @@ __all__ = [
     "configured",
     "digest",
     "followed_up",
+    "grid_of",
     "heard",
     "heard_of",
     "hold",

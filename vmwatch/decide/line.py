@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vmwatch.backoff import next_slot
 from vmwatch.decide.rules import Rules, line_alert
 from vmwatch.models import (
     FOREVER,
@@ -14,7 +13,6 @@ from vmwatch.models import (
     Instant,
     Kind,
     LineState,
-    Moment,
     OperatorStanding,
     Reason,
     Standing,
@@ -122,11 +120,10 @@ def _polled(standing: Standing) -> Instant:
     return standing.last_poll_at or 0
 
 
-def claimed(standing: Standing, moment: Moment, rules: Rules, lease: Duration) -> Claim:
+def claimed(standing: Standing, now: Instant, rules: Rules, lease: Duration) -> Claim:
     """The attempt written down before it is made: the next one is moved forward before anything can blow up."""
-    now = moment.now
     settled = standing.state is LineState.OK and standing.trusted and not standing.doubts
-    following = next_slot(standing.number, now, rules.interval, rules.polling.jitter, moment.spread)
+    following = rules.grid.following(standing.number, now)
     return Claim(standing, now, following if settled else now + lease, now + lease)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from vmwatch.backoff import next_slot
 from vmwatch.book import EMPTY, Book
 from vmwatch.decide.line import is_blocked, moved
 from vmwatch.decide.reading import absent, disagreement, voicemail_alerts
@@ -146,7 +145,7 @@ def _standing_after_reading(case: _Case, mailbox: Mailbox) -> Standing:
         new=mailbox.new,
         old=mailbox.old,
         saved=mailbox.saved,
-        next_poll_at=next_slot(standing.number, now, rules.interval, rules.polling.jitter, case.moment.spread),
+        next_poll_at=rules.grid.following(standing.number, now),
     )
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from vmwatch.backoff import delay
+from vmwatch.backoff import Grid, delay
 from vmwatch.models import Alert, Duration, Instant, Kind, Moment, Reason, Recipient, Standing
-from vmwatch.settings import Backoff, Callers, Polling, Settings
+from vmwatch.settings import BRISK, Backoff, Callers, Polling, Settings
+
+TOGETHER = 8
+"""So many lines, neighbours by number, are polled at one go: one commit for all of them, where each alone takes one
+of its own. Not lines that are polled so often that alerts, which go to a channel one by one, would wait for each other.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    interval: Duration
+    grid: Grid
     polling: Polling
     recipients: tuple[Recipient, ...]
     everyone: tuple[Recipient, ...] = ()
@@ -27,8 +33,25 @@ class Rules:
 
 
 def rules_of(settings: Settings, name: str) -> Rules:
+    return _rules(settings, name, _grids(settings))
+
+
+def rules_by_line(settings: Settings) -> dict[str, Rules]:
+    """By name. Lines that are configured alike share theirs: there may be 50,000 of them."""
+    grids = _grids(settings)
+    shared: dict[tuple[object, ...], Rules] = {}
+    found = {}
+    for name, line in settings.lines.items():
+        alike = (line.interval, line.channels, line.follows)
+        if alike not in shared:
+            shared[alike] = _rules(settings, name, grids)
+        found[name] = shared[alike]
+    return found
+
+
+def _rules(settings: Settings, name: str, grids: Mapping[Duration, Grid]) -> Rules:
     return Rules(
-        interval=settings.interval_of(name),
+        grid=grids[settings.interval_of(name)],
         polling=settings.polling,
         recipients=settings.recipients_of(name),
         everyone=settings.recipients(),
@@ -37,16 +60,17 @@ def rules_of(settings: Settings, name: str) -> Rules:
     )
 
 
-def rules_by_line(settings: Settings) -> dict[str, Rules]:
-    """By name. Lines that are configured alike share theirs: there may be 50,000 of them."""
-    shared: dict[tuple[object, ...], Rules] = {}
-    found = {}
+def _grids(settings: Settings) -> dict[Duration, Grid]:
+    """By interval."""
+    numbers = defaultdict(list)
     for name, line in settings.lines.items():
-        alike = (line.interval, line.channels, line.follows)
-        if alike not in shared:
-            shared[alike] = rules_of(settings, name)
-        found[name] = shared[alike]
-    return found
+        numbers[settings.interval_of(name)].append(line.number)
+    return {interval: grid_of(interval, settings.polling.jitter, lines) for interval, lines in numbers.items()}
+
+
+def grid_of(interval: Duration, jitter: float, numbers: Iterable[str]) -> Grid:
+    """Of lines that share an interval, by their numbers."""
+    return Grid(interval, jitter, () if interval < BRISK else tuple(sorted(numbers)[::TOGETHER]))
 
 
 def to_tell(rules: Rules, channels: tuple[str, ...] | None) -> tuple[Recipient, ...]:

@@ -258,7 +258,8 @@ async def configure(
 
     `theirs` are lines that another process polls.
     """
-    await transaction.many(_INSERT, (cells(new) for number, new in standings.items() if number not in known))
+    # By number, for neighbours are polled together: what a commit changes is then on few pages.
+    await transaction.many(_INSERT, (cells(new) for number, new in sorted(standings.items()) if number not in known))
     for number, standing in standings.items():
         before = known.get(number)
         if before is not None and before != standing:

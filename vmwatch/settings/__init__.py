@@ -9,7 +9,16 @@ from vmwatch.settings.callers import UNKNOWN, WITHHELD, Callers
 from vmwatch.settings.channels import Alerts, Channel, Template, Templates
 from vmwatch.settings.contacts import CardDav, Contacts, ContactSources
 from vmwatch.settings.lines import LONGEST_LABEL, MOST_STEPS, Escalation, Line
-from vmwatch.settings.polling import Backoff, DeliveryPolicy, ErrorBackoff, LockoutBackoff, Operator, Polling, Retry
+from vmwatch.settings.polling import (
+    BRISK,
+    Backoff,
+    DeliveryPolicy,
+    ErrorBackoff,
+    LockoutBackoff,
+    Operator,
+    Polling,
+    Retry,
+)
 from vmwatch.settings.spans import LONGEST, Interval, Leisure, Span, Wait, duration, spelled
 from vmwatch.settings.store import Store, is_shared, passwords_of
 from vmwatch.settings.table import Name, Table
@@ -17,6 +26,7 @@ from vmwatch.settings.times import Budget, QuietWindow, Reminder, ReminderStep, 
 from vmwatch.settings.web import LifeSign, Web, address
 
 __all__ = [
+    "BRISK",
     "LONGEST",
     "LONGEST_LABEL",
     "MOST_STEPS",

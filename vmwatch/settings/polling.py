@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from vmwatch.models import DAY, HOUR, MINUTE, SECOND
+from vmwatch.models import DAY, HOUR, MINUTE, SECOND, Duration
 from vmwatch.settings.spans import Interval, Span, Wait
 from vmwatch.settings.table import Table, no_truth
 from vmwatch.settings.urls import checked_base_url
@@ -39,6 +39,10 @@ class Operator(Table):
     """One request, in total."""
     concurrency: Annotated[int, BeforeValidator(no_truth), Field(ge=1, le=1000)] = 20
     """Requests under way at once."""
+
+
+BRISK: Duration = 15 * SECOND
+"""Polling more often than this is allowed, and warned of: whoever does it is in a hurry."""
 
 
 class Polling(Table):
