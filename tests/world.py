@@ -374,14 +374,15 @@ def _value(value: Any) -> str:
 
 
 class TurnedClock(Clock):
-    """The computer's clock, ahead by what the test let pass."""
+    """The time at which it was made, and what the test let pass since: a case never hangs on a millisecond."""
 
     def __init__(self) -> None:
-        self.ahead: Duration = 0
         super().__init__()
+        self.ahead: Duration = 0
+        self._begun = super().now()
 
     def now(self) -> Instant:
-        return super().now() + self.ahead
+        return self._begun + self.ahead
 
 
 @dataclass
