@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import roots
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TRY = Path(__file__).parents[1] / "install/try_install.py"
@@ -41,3 +42,16 @@ def test_what_docs_install_md_says_works_on_a_bare_debian(
     if ran.returncode == CANT_TRY and not os.environ.get("CI"):
         pytest.skip(ran.stderr.strip())
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.timeout(30)
+def test_what_is_kept_may_be_made_of_something_else_that_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roots, "CACHE", tmp_path / "cache")
+
+    def make(made: Path) -> None:
+        (made / "root").write_text(roots.kept("tools", lambda tools: (tools / "tool").touch()).name)
+
+    assert (roots.kept("root", make) / "root").read_text() == "tools"
+    assert (tmp_path / "cache/tools/tool").exists()

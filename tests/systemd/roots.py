@@ -67,7 +67,6 @@ def _unpack_tools(made: Path) -> None:
 
 def root(debian: Debian) -> Path:
     """The tar of a root."""
-    tools()
 
     def make(made: Path) -> None:
         print(f"making a root of Debian {debian.release}: that takes a minute or two", flush=True)
@@ -145,7 +144,8 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
     if (CACHE / name).exists():
         return CACHE / name
     CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / ".lock").open("w") as lock:
+    # A lock for each name: what is made may need something else that is kept, and a new machine has none of it.
+    with (CACHE / f".lock-{name}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (CACHE / name).exists():
             fresh = Path(tempfile.mkdtemp(prefix=".making-", dir=CACHE))
